@@ -6,7 +6,7 @@
 use std::fmt;
 
 /// The result of everything a node does.
-pub type Result<T> = anyhow::Result<T>;
+pub type Result<T, E = anyhow::Error> = std::result::Result<T, E>;
 
 /// A mistake in words for a person, and what to do about it.
 ///
@@ -32,7 +32,10 @@ impl Problem {
 
     /// The hint of the outermost problem in an error's chain, if any of them has one.
     pub fn hint_of(error: &anyhow::Error) -> Option<&str> {
-        error.chain().filter_map(|cause| cause.downcast_ref::<Self>()).find_map(|problem| problem.hint.as_deref())
+        error
+            .chain()
+            .filter_map(|cause| cause.downcast_ref::<Self>())
+            .find_map(|problem| problem.hint.as_deref())
     }
 }
 

@@ -1,0 +1,204 @@
+//! What a node may ask for while it is checked and while it runs.
+//!
+//! The only way from a node to the world around it: values on its wires, the run's settings,
+//! progress and cancellation, and a slot for what outlives a node. No globals.
+
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use crate::{
+    Cancelled, Digest, Event, Events, FileDigests, Graph, In, Output, Problem, Project, Registry, Result,
+    Settings, Value,
+};
+
+/// Asks a run to stop; cheap to clone.
+#[derive(Clone, Default)]
+pub struct Stop {
+    asked: Arc<AtomicBool>,
+}
+
+impl Stop {
+    /// Asks: every node stops at its next step.
+    pub fn ask(&self) {
+        self.asked.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether someone asked.
+    pub fn asked(&self) -> bool {
+        self.asked.load(Ordering::Relaxed)
+    }
+}
+
+/// One slot per type, for what outlives a node: mapped checkpoints, folded weights.
+#[derive(Default)]
+pub struct Shared {
+    slots: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
+}
+
+impl Shared {
+    /// The slot of a type, made empty when it is first asked for.
+    pub fn slot<T: Default + Send + Sync + 'static>(&self) -> Arc<T> {
+        let mut slots = self.slots.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let slot = slots.entry(TypeId::of::<T>()).or_insert_with(|| Arc::new(T::default()));
+        // The slot of a type holds that type, so the second arm is never taken.
+        Arc::clone(slot).downcast().unwrap_or_else(|_| Arc::new(T::default()))
+    }
+}
+
+/// What a process keeps from graph to graph: the kinds, the settings, the shared slots.
+pub struct Session {
+    /// Every kind that a graph can name.
+    pub registry: Registry,
+    /// Device and precision.
+    pub settings: Settings,
+    /// What paths are relative to.
+    pub project: Project,
+    /// What outlives a node.
+    pub shared: Shared,
+    /// Digests of the files that nodes read.
+    pub files: FileDigests,
+}
+
+impl Session {
+    /// A session with nothing kept yet.
+    pub fn new(registry: Registry, settings: Settings, project: Project) -> Self {
+        Self { registry, settings, project, shared: Shared::default(), files: FileDigests::default() }
+    }
+}
+
+/// Results of nodes by name.
+pub(crate) type Outputs = HashMap<String, Output>;
+
+/// What a running node sees of the world.
+pub struct Cx<'a> {
+    pub(crate) session: &'a Session,
+    pub(crate) node: &'a str,
+    pub(crate) inputs: &'a Outputs,
+    pub(crate) events: &'a Events,
+    pub(crate) stop: &'a Stop,
+    pub(crate) key: Option<Digest>,
+    pub(crate) graph: Option<&'a Graph<'a>>,
+}
+
+impl Cx<'_> {
+    /// The value on a wire.
+    pub fn input<T: Value>(&self, wire: &In<T>) -> Result<Arc<T>> {
+        let missing = || Problem::new(format!("`{}` gives no {}", wire.node(), T::TYPE)).into();
+        self.inputs.get(wire.node()).and_then(Output::downcast).ok_or_else(missing)
+    }
+
+    /// The node's name in its graph.
+    pub fn node(&self) -> &str {
+        self.node
+    }
+
+    /// Device and precision of the run.
+    pub fn settings(&self) -> Settings {
+        self.session.settings
+    }
+
+    /// The slot of the process for a type.
+    pub fn shared<T: Default + Send + Sync + 'static>(&self) -> Arc<T> {
+        self.session.shared.slot()
+    }
+
+    /// What paths are relative to.
+    pub fn project(&self) -> &Project {
+        &self.session.project
+    }
+
+    /// A path of the graph as the file system knows it.
+    pub fn path(&self, path: &str) -> PathBuf {
+        self.session.project.path(path)
+    }
+
+    /// The node's content key; none while a graph is only checked.
+    pub fn key(&self) -> Option<Digest> {
+        self.key
+    }
+
+    /// The whole graph as RON, with defaults and overrides filled in; none while it is only checked.
+    pub fn graph(&self) -> Option<String> {
+        self.graph.map(Graph::to_ron)
+    }
+
+    /// Stops here if the run was asked to stop. Every long loop calls this or
+    /// [`progress`](Self::progress) at each step.
+    pub fn stop_if_asked(&self) -> Result<()> {
+        if self.stop.asked() { Err(Cancelled.into()) } else { Ok(()) }
+    }
+
+    /// Tells how far the node has come, and stops here if the run was asked to stop.
+    pub fn progress(&self, done: usize, total: usize, unit: &str) -> Result<()> {
+        self.events.emit(Event::Progress {
+            node: self.node.to_owned(),
+            done: done as u64,
+            total: total as u64,
+            unit: unit.to_owned(),
+        });
+        self.stop_if_asked()
+    }
+
+    /// Tells of a number that was measured.
+    pub fn metric(&self, name: &str, value: f64, step: Option<u64>, unit: &str) {
+        self.events.emit(Event::Metric {
+            node: self.node.to_owned(),
+            name: name.to_owned(),
+            value,
+            step,
+            unit: unit.to_owned(),
+        });
+    }
+
+    /// Tells of a picture to look at.
+    pub fn preview(&self, path: &std::path::Path, label: &str) {
+        self.events.emit(Event::Preview {
+            node: self.node.to_owned(),
+            path: path.display().to_string(),
+            label: label.to_owned(),
+        });
+    }
+
+    /// Tells of something that a person should know.
+    pub fn warn(&self, message: impl Into<String>, hint: Option<String>) {
+        self.events.emit(Event::Warning { node: Some(self.node.to_owned()), message: message.into(), hint });
+    }
+}
+
+/// What a node sees of the world while its graph is checked: nothing has run, except the
+/// [instant](crate::Nature::Instant) nodes above it.
+pub struct Check<'a> {
+    pub(crate) session: &'a Session,
+    pub(crate) inputs: &'a Outputs,
+    pub(crate) problems: Vec<(Option<&'static str>, Problem)>,
+}
+
+impl Check<'_> {
+    /// Reports a problem with the node as a whole.
+    pub fn problem(&mut self, problem: Problem) {
+        self.problems.push((None, problem));
+    }
+
+    /// Reports a problem with one of its fields.
+    pub fn problem_with(&mut self, field: &'static str, problem: Problem) {
+        self.problems.push((Some(field), problem));
+    }
+
+    /// The value on a wire, if the upstream is instant and has no problem of its own.
+    pub fn input<T: Value>(&self, wire: &In<T>) -> Option<Arc<T>> {
+        self.inputs.get(wire.node()).and_then(Output::downcast)
+    }
+
+    /// What paths are relative to.
+    pub fn project(&self) -> &Project {
+        &self.session.project
+    }
+
+    /// A path of the graph as the file system knows it.
+    pub fn path(&self, path: &str) -> PathBuf {
+        self.session.project.path(path)
+    }
+}

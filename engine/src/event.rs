@@ -1,0 +1,297 @@
+//! Everything that is known about a run while it runs: one enum, one stream.
+//!
+//! The plain printer, the NDJSON stream and the dashboard are readers of it. Nothing in the
+//! engine or in a node prints.
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{DiagnosticReport, Digest};
+
+/// The version of [`Event`]'s written form; raised when a reader of old streams would misread.
+pub const SCHEMA: u32 = 1;
+
+/// One line of a run's story.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// Version of the written form, [`SCHEMA`].
+    pub schema: u32,
+    /// Number of the record in its run, from 0, without gaps.
+    pub seq: u64,
+    /// Seconds since the run started.
+    pub t: f64,
+    /// What happened; its name is the field `type`.
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+/// What can happen in a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Event {
+    /// The graph was read and checked, and its nodes are about to run.
+    RunStarted {
+        /// The graph file as it was given.
+        graph: String,
+        /// Number of nodes.
+        nodes: usize,
+        /// Device of the run.
+        device: String,
+        /// Precision of the run.
+        dtype: String,
+        /// How many nodes may run at the same time.
+        jobs: usize,
+        /// Seconds since 1970 at `t` = 0.
+        time: f64,
+    },
+    /// What will run, in an order that respects the wires.
+    Plan {
+        /// The nodes.
+        nodes: Vec<PlannedNode>,
+    },
+    /// All inputs of the node are there; it waits for a place.
+    NodeQueued {
+        /// Name of the node.
+        node: String,
+    },
+    /// The node's result was found under its content key.
+    CacheHit {
+        /// Name of the node.
+        node: String,
+        /// Content key.
+        key: Digest,
+    },
+    /// The node's result was not found.
+    CacheMiss {
+        /// Name of the node.
+        node: String,
+        /// Content key.
+        key: Digest,
+        /// Which part of the key differs from the last run's, in words.
+        why: String,
+    },
+    /// The node runs.
+    NodeStarted {
+        /// Name of the node.
+        node: String,
+        /// Its kind.
+        kind: String,
+        /// Content key, where all files of the node could be read.
+        key: Option<Digest>,
+    },
+    /// The node has come this far.
+    Progress {
+        /// Name of the node.
+        node: String,
+        /// Steps done.
+        done: u64,
+        /// Steps in all.
+        total: u64,
+        /// What is counted, in the singular.
+        unit: String,
+    },
+    /// A number that the node measured.
+    Metric {
+        /// Name of the node.
+        node: String,
+        /// Name of the number.
+        name: String,
+        /// The number.
+        value: f64,
+        /// The step it belongs to.
+        step: Option<u64>,
+        /// Its unit, empty for plain numbers.
+        unit: String,
+    },
+    /// A picture to look at.
+    Preview {
+        /// Name of the node.
+        node: String,
+        /// The file that holds it.
+        path: String,
+        /// What it shows.
+        label: String,
+    },
+    /// The node saved a state to go on from.
+    Checkpoint {
+        /// Name of the node.
+        node: String,
+        /// The file that holds it.
+        path: String,
+        /// The step it was saved after.
+        step: u64,
+    },
+    /// Something a person should know; the run goes on.
+    Warning {
+        /// Name of the node, if it is about one.
+        node: Option<String>,
+        /// What it is.
+        message: String,
+        /// What to do about it.
+        hint: Option<String>,
+    },
+    /// The node failed.
+    NodeFailed {
+        /// Name of the node.
+        node: String,
+        /// What went wrong, and where the node stands.
+        diagnostic: DiagnosticReport,
+    },
+    /// The node did not run.
+    NodeSkipped {
+        /// Name of the node.
+        node: String,
+        /// Why: the upstream that failed, or that the run was cancelled.
+        because: String,
+    },
+    /// The node gave its result.
+    NodeFinished {
+        /// Name of the node.
+        node: String,
+        /// Digest of the result.
+        digest: Digest,
+        /// How long it ran.
+        seconds: f64,
+        /// The most memory that the process has held so far, where the system tells.
+        peak_bytes: Option<u64>,
+    },
+    /// A saved edit took effect.
+    GraphReloaded {
+        /// Nodes that are new.
+        added: Vec<String>,
+        /// Nodes whose key changed.
+        changed: Vec<String>,
+        /// Nodes that are gone.
+        removed: Vec<String>,
+    },
+    /// The graph, or a saved edit of it, has mistakes.
+    GraphRejected {
+        /// All of them.
+        diagnostics: Vec<DiagnosticReport>,
+    },
+    /// Nothing more will happen.
+    RunFinished {
+        /// How it ended.
+        status: Status,
+        /// How long the run took.
+        seconds: f64,
+        /// Nodes that gave a result.
+        finished: usize,
+        /// Nodes that failed.
+        failed: usize,
+        /// Nodes that did not run.
+        skipped: usize,
+    },
+}
+
+/// One node of a [`Event::Plan`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PlannedNode {
+    /// Name of the node.
+    pub node: String,
+    /// Its kind.
+    pub kind: String,
+    /// Names of the nodes it reads, each once.
+    pub inputs: Vec<String>,
+    /// Recipe key, where all files of the node and of its upstreams could be read.
+    pub key: Option<Digest>,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// Every node gave its result.
+    Done,
+    /// A node failed.
+    Failed,
+    /// It was asked to stop.
+    Cancelled,
+}
+
+/// Someone who watches a run.
+pub trait Reader: Send {
+    /// The next record.
+    fn read(&mut self, record: &Record);
+}
+
+/// Where a run tells its story; cheap to clone.
+#[derive(Clone)]
+pub struct Events {
+    line: Option<Arc<Line>>,
+}
+
+struct Line {
+    started: Instant,
+    next: Mutex<(u64, Sender<Record>)>,
+}
+
+impl Events {
+    /// Events that nobody reads.
+    pub fn silent() -> Self {
+        Self { line: None }
+    }
+
+    /// Events into a channel, in the order of their numbers.
+    pub fn channel() -> (Self, Receiver<Record>) {
+        let (sender, receiver) = channel();
+        let line = Line { started: Instant::now(), next: Mutex::new((0, sender)) };
+        (Self { line: Some(Arc::new(line)) }, receiver)
+    }
+
+    /// Events for some readers, who read on a thread of their own so that a slow one does not
+    /// hold up the run. Join it after the last clone of the events is dropped.
+    pub fn for_readers(mut readers: Vec<Box<dyn Reader>>) -> (Self, JoinHandle<()>) {
+        let (events, receiver) = Self::channel();
+        let reading = thread::spawn(move || {
+            for record in receiver {
+                for reader in &mut readers {
+                    reader.read(&record);
+                }
+            }
+        });
+        (events, reading)
+    }
+
+    /// Tells what happened.
+    pub fn emit(&self, event: Event) {
+        let Some(line) = &self.line else { return };
+        let mut next = line.next.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let record = Record { schema: SCHEMA, seq: next.0, t: line.started.elapsed().as_secs_f64(), event };
+        next.0 += 1;
+        // A reader that is gone has read enough.
+        let _ = next.1.send(record);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_carries_schema_seq_t_and_type_and_reads_back() {
+        let (events, receiver) = Events::channel();
+        events.emit(Event::NodeQueued { node: "a".into() });
+        events.emit(Event::RunFinished {
+            status: Status::Done,
+            seconds: 1.5,
+            finished: 1,
+            failed: 0,
+            skipped: 0,
+        });
+        drop(events);
+        let records: Vec<Record> = receiver.iter().collect();
+        assert_eq!(records.iter().map(|record| record.seq).collect::<Vec<_>>(), [0, 1]);
+        let json = serde_json::to_value(&records[1]).unwrap();
+        assert_eq!(
+            (&json["schema"], &json["type"], &json["status"]),
+            (&1.into(), &"run_finished".into(), &"done".into())
+        );
+        assert!(json["t"].is_number());
+        assert_eq!(serde_json::from_value::<Record>(json).unwrap(), records[1]);
+    }
+}

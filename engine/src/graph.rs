@@ -1,0 +1,286 @@
+//! The checked graph: a petgraph DAG whose wires all fit.
+//!
+//! Names, wire types and cycles are settled here, all mistakes at once, before anything is read
+//! from disk. A graph does not know how it is run.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::sync::Arc;
+
+use petgraph::Direction;
+use petgraph::algo::kosaraju_scc;
+use petgraph::graph::{DiGraph, NodeIndex};
+use serde_json::Value as Json;
+
+use crate::diagnostic::nearest;
+use crate::schema::{Wire, out_of_range, wires};
+use crate::source::{BrokenNode, Source, SourceNode};
+use crate::{Diagnostic, Digest, Document, NodeType, Place, Registry};
+
+/// A graph that can be planned and run.
+pub struct Graph<'r> {
+    /// The file it came from.
+    pub document: Arc<Document>,
+    dag: DiGraph<GraphNode<'r>, ()>,
+    order: Vec<NodeIndex>,
+}
+
+/// A node of a graph.
+pub struct GraphNode<'r> {
+    /// The node as it was written.
+    pub source: SourceNode<'r>,
+    /// Its parameters with defaults filled in; wires are null.
+    pub parameters: Json,
+    /// Per input, the name of the upstream node.
+    pub inputs: BTreeMap<String, String>,
+}
+
+impl GraphNode<'_> {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.source.name
+    }
+
+    /// The names of the nodes it reads, each once, in the order of the alphabet.
+    pub fn upstreams(&self) -> Vec<&str> {
+        let mut names: Vec<_> = self.inputs.values().map(String::as_str).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    /// The inputs with a digest in the place of each upstream's name, if all have one.
+    pub(crate) fn inputs_as(
+        &self,
+        digest_of: impl Fn(&str) -> Option<Digest>,
+    ) -> Option<BTreeMap<String, Digest>> {
+        self.inputs.iter().map(|(input, upstream)| Some((input.clone(), digest_of(upstream)?))).collect()
+    }
+}
+
+impl<'r> Graph<'r> {
+    /// Checks that the nodes of a source fit together.
+    ///
+    /// # Errors
+    ///
+    /// Every mistake of the source and of its wires, in the order of the file.
+    pub fn new(source: Source<'r>, registry: &Registry) -> Result<Self, Vec<Diagnostic>> {
+        let Source { document, nodes, broken, mut diagnostics } = source;
+        let given = given_types(&nodes, &broken);
+        let mut dag = DiGraph::with_capacity(nodes.len(), nodes.len());
+        let mut index_of = HashMap::with_capacity(nodes.len());
+        let mut wires_of = Vec::with_capacity(nodes.len());
+        for source in nodes {
+            let (node, wires) = prepare(source, &mut diagnostics);
+            diagnostics
+                .extend(wires.iter().filter_map(|wire| wrong_wire(&node.source, wire, &given, registry)));
+            index_of.insert(node.source.name.clone(), dag.add_node(node));
+            wires_of.push(wires);
+        }
+        for (index, wires) in dag.node_indices().zip(&wires_of) {
+            for &upstream in wires.iter().filter_map(|wire| index_of.get(&wire.from)) {
+                dag.update_edge(upstream, index, ());
+            }
+        }
+        diagnostics.extend(cycles(&dag));
+        if !diagnostics.is_empty() {
+            diagnostics.sort_by_key(|problem| problem.place.as_ref().map(|place| place.span.start));
+            return Err(diagnostics);
+        }
+        let order = run_order(&dag);
+        Ok(Self { document, dag, order })
+    }
+
+    /// The nodes in an order that respects the wires, and otherwise the order of the file.
+    pub fn nodes(&self) -> impl Iterator<Item = &GraphNode<'r>> {
+        self.order.iter().map(|&index| &self.dag[index])
+    }
+
+    /// Number of nodes.
+    pub fn len(&self) -> usize {
+        self.order.len()
+    }
+
+    /// Whether the graph has no node.
+    pub fn is_empty(&self) -> bool {
+        self.order.is_empty()
+    }
+
+    /// Per node in the order of [`nodes`](Self::nodes), the positions of the nodes that read it.
+    pub(crate) fn downstreams(&self) -> Vec<Vec<usize>> {
+        let mut position = vec![0; self.order.len()];
+        for (at, index) in self.order.iter().enumerate() {
+            position[index.index()] = at;
+        }
+        let readers =
+            |index: &NodeIndex| self.dag.neighbors(*index).map(|reader| position[reader.index()]).collect();
+        self.order.iter().map(readers).collect()
+    }
+
+    /// The graph as RON, with defaults and overrides filled in: it reads back as the same graph.
+    pub fn to_ron(&self) -> String {
+        let style = ron::ser::PrettyConfig::new().struct_names(true).extensions(
+            ron::extensions::Extensions::UNWRAP_VARIANT_NEWTYPES | ron::extensions::Extensions::IMPLICIT_SOME,
+        );
+        let mut nodes = String::new();
+        for node in self.dag.node_weights() {
+            let style = style.clone().compact_structs(true).compact_arrays(true);
+            let body = ron::Options::default()
+                .with_default_extension(ron::extensions::Extensions::UNWRAP_VARIANT_NEWTYPES)
+                .with_default_extension(ron::extensions::Extensions::IMPLICIT_SOME)
+                .to_string_pretty(&node.source.node, style)
+                .unwrap_or_default();
+            nodes.push_str(&format!("        {:?}: {body},\n", node.source.name));
+        }
+        format!("Graph(\n    nodes: {{\n{nodes}    }},\n)\n")
+    }
+}
+
+/// The type that each name gives; none where the kind of a broken node is not known.
+fn given_types<'a>(
+    nodes: &'a [SourceNode<'_>],
+    broken: &'a [BrokenNode<'_>],
+) -> HashMap<String, Option<&'static str>> {
+    let type_of = |node_type: &NodeType| node_type.output;
+    let whole = nodes.iter().map(|node| (node.name.clone(), Some(type_of(node.node_type))));
+    whole.chain(broken.iter().map(|node| (node.name.clone(), node.node_type.map(type_of)))).collect()
+}
+
+/// Fills in a node's parameters, finds its wires, and reports numbers that are out of range.
+fn prepare<'r>(source: SourceNode<'r>, diagnostics: &mut Vec<Diagnostic>) -> (GraphNode<'r>, Vec<Wire>) {
+    let mut parameters = serde_json::to_value(&source.node).unwrap_or_else(|error| {
+        diagnostics.push(Diagnostic::error(error.to_string()).node(&source.name).at(source.place.clone()));
+        Json::Null
+    });
+    let wires = wires(&source.node_type.schema, &parameters);
+    for found in out_of_range(&source.node_type.schema, &parameters) {
+        diagnostics.push(wrong_number(&source, &found.pointer, &found.message));
+    }
+    for (field, place) in &source.fields {
+        if parameters[field].is_null() && place.text() != "None" {
+            diagnostics.push(wrong_number(&source, &format!("/{field}"), "must be a finite number"));
+        }
+    }
+    for wire in &wires {
+        if let Some(name) = parameters.pointer_mut(&wire.pointer) {
+            *name = Json::Null;
+        }
+    }
+    let inputs = wires.iter().map(|wire| (wire.label(), wire.from.clone())).collect();
+    (GraphNode { source, parameters, inputs }, wires)
+}
+
+fn wrong_number(source: &SourceNode<'_>, pointer: &str, message: &str) -> Diagnostic {
+    let path = pointer[1..].replace('/', ".");
+    let field = path.split('.').next().unwrap_or_default();
+    Diagnostic::error(format!("`{path}` {message}")).node(&source.name).at(source.field_place(field).clone())
+}
+
+/// What is wrong with a wire, if anything.
+fn wrong_wire(
+    reader: &SourceNode<'_>,
+    wire: &Wire,
+    given: &HashMap<String, Option<&'static str>>,
+    registry: &Registry,
+) -> Option<Diagnostic> {
+    let place = reader.field_place(wire.field()).narrowed_to(&format!("{:?}", wire.from));
+    let problem = |message: String| Diagnostic::error(message).node(&reader.name).at(place);
+    let read_by = format!("read by node `{}`", reader.name);
+    if wire.from == reader.name {
+        return Some(problem(format!("`{}` of `{}` is a wire to itself", wire.label(), reader.name)));
+    }
+    let Some(type_name) = given.get(&wire.from) else {
+        let near = nearest(&wire.from, given.keys().map(String::as_str));
+        let hint = near.map(|name| format!("did you mean `{name}`?"));
+        return Some(problem(format!("there is no node `{}`", wire.from)).label(read_by).maybe_hint(hint));
+    };
+    let type_name = type_name.filter(|type_name| *type_name != wire.type_name)?;
+    let message =
+        format!("`{}` takes {}, but `{}` gives {type_name}", wire.label(), a(&wire.type_name), wire.from);
+    Some(problem(message).label(read_by).hint(givers(&wire.type_name, given, registry)))
+}
+
+/// A type's name with its article; names of pictures are plural and take none.
+fn a(type_name: &str) -> String {
+    match type_name.chars().next() {
+        _ if type_name.ends_with('s') => type_name.to_owned(),
+        Some('A' | 'E' | 'I' | 'O' | 'U') => format!("an {type_name}"),
+        _ => format!("a {type_name}"),
+    }
+}
+
+/// Which nodes of the graph give a type, or else which kinds do.
+fn givers(type_name: &str, given: &HashMap<String, Option<&'static str>>, registry: &Registry) -> String {
+    let mut nodes: Vec<_> = given
+        .iter()
+        .filter(|(_, given)| **given == Some(type_name))
+        .map(|(name, _)| format!("`{name}`"))
+        .collect();
+    nodes.sort();
+    let mut names = nodes;
+    if names.is_empty() {
+        names =
+            registry.kinds_giving(type_name).iter().map(|kind| format!("a node of kind `{kind}`")).collect();
+    }
+    match &names[..] {
+        [] => format!("no kind of node gives {type_name}"),
+        [only] => format!("{only} gives {type_name}"),
+        [first @ .., last] => format!("{} and {last} give {type_name}", first.join(", ")),
+    }
+}
+
+/// One mistake per cycle, with the way around it.
+fn cycles(dag: &DiGraph<GraphNode<'_>, ()>) -> Vec<Diagnostic> {
+    let loops = kosaraju_scc(dag).into_iter().filter(|component| component.len() > 1);
+    loops.filter_map(|component| name_cycle(dag, &component)).collect()
+}
+
+/// Walks upstream inside a component until a node comes again: that is a cycle.
+fn name_cycle(dag: &DiGraph<GraphNode<'_>, ()>, component: &[NodeIndex]) -> Option<Diagnostic> {
+    let mut path = vec![*component.iter().min()?];
+    let start = loop {
+        let here = *path.last()?;
+        let next = dag
+            .neighbors_directed(here, Direction::Incoming)
+            .filter(|next| component.contains(next))
+            .min()?;
+        match path.iter().position(|seen| *seen == next) {
+            Some(start) => break start,
+            None => path.push(next),
+        }
+    };
+    let mut around = path.split_off(start);
+    around.push(around[0]);
+    let names: Vec<_> = around.iter().rev().map(|&index| format!("`{}`", dag[index].name())).collect();
+    let reader = &dag[around[0]];
+    let upstream = dag[around[1]].name();
+    let input = reader.inputs.iter().find(|(_, from)| *from == upstream)?.0;
+    let field = input.split(['[', '.']).next().unwrap_or_default();
+    let place: Place = reader.source.field_place(field).narrowed_to(&format!("{upstream:?}"));
+    Some(
+        Diagnostic::error(format!("these nodes wait for each other: {}", names.join(" -> ")))
+            .node(reader.name())
+            .at(place)
+            .label("closes the circle")
+            .hint("take one of these wires out"),
+    )
+}
+
+/// An order that respects the wires: of the nodes that are ready, always the first of the file.
+fn run_order(dag: &DiGraph<GraphNode<'_>, ()>) -> Vec<NodeIndex> {
+    let mut waiting: Vec<usize> =
+        dag.node_indices().map(|index| dag.neighbors_directed(index, Direction::Incoming).count()).collect();
+    let mut ready: BinaryHeap<_> =
+        dag.node_indices().filter(|index| waiting[index.index()] == 0).map(Reverse).collect();
+    let mut order = Vec::with_capacity(waiting.len());
+    while let Some(Reverse(index)) = ready.pop() {
+        order.push(index);
+        for reader in dag.neighbors(index) {
+            waiting[reader.index()] -= 1;
+            if waiting[reader.index()] == 0 {
+                ready.push(Reverse(reader));
+            }
+        }
+    }
+    order
+}

@@ -1,0 +1,79 @@
+//! RON's errors, said for people: the names that were meant, and where.
+
+use ron::error::{Error, SpannedError};
+
+use crate::diagnostic::{nearest, offset};
+
+/// A mistake in a text: what it is, which bytes of the text it is about, and a hint.
+pub(super) struct Mistake {
+    pub message: String,
+    pub span: std::ops::Range<usize>,
+    pub hint: Option<String>,
+}
+
+/// Puts one of RON's errors about `text` into words.
+pub(super) fn mistake(error: &SpannedError, text: &str) -> Mistake {
+    let reached = offset(text, error.span.end.line, error.span.end.col);
+    let (message, hint) = words(&error.code);
+    let span = match wrong_name(&error.code) {
+        Some(name) => last_occurrence(text, name, reached),
+        None => character_at(text, offset(text, error.span.start.line, error.span.start.col).min(reached)),
+    };
+    Mistake { message, span, hint }
+}
+
+/// What RON objects to, and what to write instead.
+fn words(error: &Error) -> (String, Option<String>) {
+    match error {
+        Error::NoSuchStructField { expected, found, outer } => {
+            let owner = outer.as_deref().unwrap_or("this value");
+            (format!("`{owner}` has no field `{found}`"), Some(meant(found, expected, "fields")))
+        }
+        Error::NoSuchEnumVariant { expected, found, .. } => {
+            (format!("`{found}` is not one of the choices here"), Some(meant(found, expected, "choices")))
+        }
+        Error::MissingStructField { field, outer } => {
+            let owner = outer.as_deref().unwrap_or("this value");
+            (format!("`{owner}` needs the field `{field}`"), Some(format!("write `{field}: ..`")))
+        }
+        Error::DuplicateStructField { field, .. } => (format!("`{field}` is written twice"), None),
+        Error::Eof | Error::ExpectedMapEnd | Error::ExpectedStructLikeEnd | Error::ExpectedArrayEnd => (
+            in_small_letters(error),
+            Some("a bracket, a comma or a quote is missing before this place".to_owned()),
+        ),
+        other => (in_small_letters(other), None),
+    }
+}
+
+/// "did you mean .." where a name is near, and the whole list in any case.
+fn meant(found: &str, expected: &[&str], what: &str) -> String {
+    let list = expected.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    match nearest(found, expected.iter().copied()) {
+        Some(name) => format!("did you mean `{name}`? The {what} are {list}"),
+        None => format!("the {what} are {list}"),
+    }
+}
+
+fn in_small_letters(error: &Error) -> String {
+    let text = error.to_string();
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
+}
+
+fn wrong_name(error: &Error) -> Option<&str> {
+    match error {
+        Error::NoSuchStructField { found, .. } | Error::NoSuchEnumVariant { found, .. } => Some(found),
+        Error::DuplicateStructField { field, .. } => Some(field),
+        _ => None,
+    }
+}
+
+/// The bytes of `name` nearest before `reached`.
+fn last_occurrence(text: &str, name: &str, reached: usize) -> std::ops::Range<usize> {
+    let before = &text[..reached];
+    before.rfind(name).map_or(reached..reached, |start| start..start + name.len())
+}
+
+fn character_at(text: &str, start: usize) -> std::ops::Range<usize> {
+    start..start + text[start..].chars().next().map_or(0, char::len_utf8)
+}
