@@ -13,7 +13,7 @@ use petgraph::graph::{DiGraph, NodeIndex};
 use serde_json::Value as Json;
 
 use crate::diagnostic::nearest;
-use crate::schema::{Wire, out_of_range, wires};
+use crate::schema::{OutOfRange, Wire, out_of_range, wires};
 use crate::source::{BrokenNode, Source, SourceNode};
 use crate::{Diagnostic, Digest, Document, NodeType, Place, Registry};
 
@@ -153,13 +153,8 @@ fn prepare<'r>(source: SourceNode<'r>, diagnostics: &mut Vec<Diagnostic>) -> (Gr
         Json::Null
     });
     let wires = wires(&source.node_type.schema, &parameters);
-    for found in out_of_range(&source.node_type.schema, &parameters) {
+    for found in wrong_numbers(&source, &parameters) {
         diagnostics.push(wrong_number(&source, &found.pointer, &found.message));
-    }
-    for (field, place) in &source.fields {
-        if parameters[field].is_null() && place.text() != "None" {
-            diagnostics.push(wrong_number(&source, &format!("/{field}"), "must be a finite number"));
-        }
     }
     for wire in &wires {
         if let Some(name) = parameters.pointer_mut(&wire.pointer) {
@@ -168,6 +163,20 @@ fn prepare<'r>(source: SourceNode<'r>, diagnostics: &mut Vec<Diagnostic>) -> (Gr
     }
     let inputs = wires.iter().map(|wire| (wire.label(), wire.from.clone())).collect();
     (GraphNode { source, parameters, inputs }, wires)
+}
+
+/// All numbers that a node's schema does not allow. Where it allows that there is none, a number
+/// that is not finite looks like none in JSON, and the file tells them apart.
+fn wrong_numbers(source: &SourceNode<'_>, parameters: &Json) -> Vec<OutOfRange> {
+    let mut found = out_of_range(&source.node_type.schema, parameters);
+    for (field, place) in &source.fields {
+        let pointer = format!("/{field}");
+        let is_told = found.iter().any(|found| found.pointer == pointer);
+        if !is_told && parameters[field].is_null() && place.text() != "None" {
+            found.push(OutOfRange { pointer, message: "must be a finite number".to_owned() });
+        }
+    }
+    found
 }
 
 fn wrong_number(source: &SourceNode<'_>, pointer: &str, message: &str) -> Diagnostic {
@@ -284,3 +293,6 @@ fn run_order(dag: &DiGraph<GraphNode<'_>, ()>) -> Vec<NodeIndex> {
     }
     order
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,6 +17,8 @@ pub mod diagnostic;
 pub mod event;
 pub mod graph;
 pub mod key;
+#[cfg(test)]
+mod kit;
 pub mod node;
 mod problem;
 pub mod registry;

@@ -408,3 +408,6 @@ fn peak_bytes() -> Option<u64> {
 fn peak_bytes() -> Option<u64> {
     None
 }
+
+#[cfg(test)]
+mod tests;

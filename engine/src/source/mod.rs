@@ -58,3 +58,6 @@ pub struct BrokenNode<'r> {
     /// Its kind, if that is one.
     pub node_type: Option<&'r NodeType>,
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,7 +17,7 @@ pub(super) fn mistake(error: &SpannedError, text: &str) -> Mistake {
     let (message, hint) = words(&error.code);
     let span = match wrong_name(&error.code) {
         Some(name) => last_occurrence(text, name, reached),
-        None => character_at(text, offset(text, error.span.start.line, error.span.start.col).min(reached)),
+        None => first_letter(text, offset(text, error.span.start.line, error.span.start.col).min(reached)),
     };
     Mistake { message, span, hint }
 }
@@ -74,6 +74,9 @@ fn last_occurrence(text: &str, name: &str, reached: usize) -> std::ops::Range<us
     before.rfind(name).map_or(reached..reached, |start| start..start + name.len())
 }
 
-fn character_at(text: &str, start: usize) -> std::ops::Range<usize> {
-    start..start + text[start..].chars().next().map_or(0, char::len_utf8)
+/// The first character from `start` on that is no white space.
+fn first_letter(text: &str, start: usize) -> std::ops::Range<usize> {
+    let rest = text[start..].trim_start();
+    let at = text.len() - rest.len();
+    at..at + rest.chars().next().map_or(0, char::len_utf8)
 }
