@@ -1,0 +1,7 @@
+//! One file per verb.
+
+pub mod check;
+pub mod completions;
+pub mod dag;
+pub mod nodes;
+pub mod run;

@@ -1,0 +1,79 @@
+//! `flow nodes [KIND]`: the reference, from the registry.
+
+use std::fmt::Write as _;
+
+use clap::Args;
+use flow_engine::diagnostic::nearest;
+use flow_engine::{Field, NodeType, Problem, Registry, Result};
+
+use crate::Exit;
+
+#[derive(Args)]
+pub struct NodesArguments {
+    /// The kind to say everything about.
+    kind: Option<String>,
+}
+
+pub fn nodes(arguments: &NodesArguments) -> Result<Exit> {
+    let registry = flow_nodes::registry();
+    let text = match &arguments.kind {
+        Some(kind) => manual(find(&registry, kind)?),
+        None => list(&registry),
+    };
+    print!("{text}");
+    Ok(Exit::Done)
+}
+
+fn find<'r>(registry: &'r Registry, kind: &str) -> Result<&'r NodeType> {
+    registry.get(kind).ok_or_else(|| {
+        let hint = nearest(kind, registry.kinds()).map(|near| format!("did you mean `{near}`?"));
+        let hint = hint.unwrap_or_else(|| "`flow nodes` lists the kinds".to_owned());
+        Problem::new(format!("there is no kind of node named `{kind}`")).hint(hint).into()
+    })
+}
+
+/// A line per kind.
+fn list(registry: &Registry) -> String {
+    let width = registry.kinds().map(str::len).max().unwrap_or(0);
+    let mut text = String::new();
+    for node_type in registry.types() {
+        let summary = node_type.doc().lines().next().unwrap_or_default();
+        let _ = writeln!(text, "{:width$}  -> {:<12}  {summary}", node_type.kind, node_type.output);
+    }
+    text.push_str("\n`flow nodes KIND` says everything about one.\n");
+    text
+}
+
+/// Everything about one kind.
+fn manual(node_type: &NodeType) -> String {
+    let mut text = format!("{} -> {}\n\n", node_type.kind, node_type.output);
+    indent(&mut text, node_type.doc(), 2);
+    for field in node_type.fields() {
+        let _ = writeln!(text, "\n  {}: {}", field.name, summary(&field));
+        indent(&mut text, &field.doc, 6);
+        for (choice, doc) in &field.choices {
+            let line = if doc.is_empty() { choice.clone() } else { format!("{choice}: {doc}") };
+            indent(&mut text, &line, 8);
+        }
+    }
+    text
+}
+
+/// Type, range, and what happens if a graph does not set the field.
+fn summary(field: &Field) -> String {
+    let range = field.range.as_ref().map(|range| format!(", {range}")).unwrap_or_default();
+    let absence = match (&field.default, field.required) {
+        (_, true) => ", required".to_owned(),
+        (Some(default), false) => format!(", default {default}"),
+        (None, false) => ", optional".to_owned(),
+    };
+    format!("{}{range}{absence}", field.type_name)
+}
+
+/// Appends a text with every line moved to the right.
+fn indent(text: &mut String, block: &str, by: usize) {
+    for line in block.lines() {
+        let line = format!("{:by$}{line}", "");
+        let _ = writeln!(text, "{}", line.trim_end());
+    }
+}

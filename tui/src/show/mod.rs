@@ -1,0 +1,5 @@
+//! What a person or a program sees: diagnostics with carets, and the readers of a run's events.
+
+pub mod diagnostics;
+pub mod ndjson;
+pub mod plain;
