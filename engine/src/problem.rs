@@ -30,12 +30,10 @@ impl Problem {
         self
     }
 
-    /// The hint of the outermost problem in an error's chain, if any of them has one.
+    /// The hint of the outermost problem in an error, whether it was raised or added as context.
     pub fn hint_of(error: &anyhow::Error) -> Option<&str> {
-        error
-            .chain()
-            .filter_map(|cause| cause.downcast_ref::<Self>())
-            .find_map(|problem| problem.hint.as_deref())
+        let within = error.chain().filter_map(|cause| cause.downcast_ref::<Self>());
+        error.downcast_ref::<Self>().into_iter().chain(within).find_map(|problem| problem.hint.as_deref())
     }
 }
 
@@ -58,3 +56,16 @@ impl fmt::Display for Cancelled {
 }
 
 impl std::error::Error for Cancelled {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hint_is_found_in_a_raised_problem_and_in_a_context() {
+        let raised = anyhow::Error::from(Problem::new("a").hint("mend")).context("b");
+        assert_eq!(Problem::hint_of(&raised), Some("mend"));
+        let added = anyhow::anyhow!("a").context(Problem::new("b").hint("mend")).context("c");
+        assert_eq!(Problem::hint_of(&added), Some("mend"));
+    }
+}

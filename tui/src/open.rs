@@ -1,6 +1,8 @@
 //! From a path on the command line to a checked graph.
 
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
 
 use clap::Args;
 use flow_engine::{
@@ -13,7 +15,7 @@ pub struct GraphArguments {
     /// The graph file.
     pub graph: PathBuf,
     /// Set a field of a node; the value is read as RON. May be given several times.
-    #[arg(long = "set", value_name = "NODE.FIELD=VALUE")]
+    #[arg(long = "set", value_name = "NODE.FIELD=VALUE", value_parser = parsed::<Override>)]
     pub overrides: Vec<Override>,
 }
 
@@ -32,20 +34,21 @@ pub struct SettingsArguments {
 #[derive(Debug, Clone, Copy)]
 pub struct Auto<T>(pub Option<T>);
 
-fn auto_or<T: std::str::FromStr<Err = Problem>>(text: &str) -> Result<Auto<T>, String> {
-    if text == "auto" {
-        return Ok(Auto(None));
-    }
-    let said = |problem: Problem| {
-        Problem::hint_of(&problem.clone().into())
-            .map_or(problem.to_string(), |hint| format!("{problem}: {hint}"))
-    };
-    text.parse().map(|value| Auto(Some(value))).map_err(said)
+fn auto_or<T: FromStr<Err = Problem>>(text: &str) -> Result<Auto<T>, String> {
+    if text == "auto" { Ok(Auto(None)) } else { parsed(text).map(|value| Auto(Some(value))) }
+}
+
+/// Reads an argument; a problem is told with its hint.
+fn parsed<T: FromStr<Err = Problem>>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|problem: Problem| match Problem::hint_of(&problem.clone().into()) {
+        Some(hint) => format!("{problem}; {hint}"),
+        None => problem.to_string(),
+    })
 }
 
 impl GraphArguments {
     /// Reads the file.
-    pub fn document(&self) -> Result<std::sync::Arc<Document>> {
+    pub fn document(&self) -> Result<Arc<Document>> {
         let name = self.graph.display().to_string();
         if self.graph.extension().is_none_or(|ending| ending != "ron") {
             return Err(Problem::new(format!("{name} is no graph")).hint("graphs are `.ron` files").into());
