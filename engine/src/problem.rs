@@ -32,7 +32,10 @@ impl Problem {
 
     /// The hint of the outermost problem in an error's chain, if any of them has one.
     pub fn hint_of(error: &anyhow::Error) -> Option<&str> {
-        error.chain().filter_map(|cause| cause.downcast_ref::<Self>()).find_map(|problem| problem.hint.as_deref())
+        error
+            .chain()
+            .filter_map(|cause| cause.downcast_ref::<Self>())
+            .find_map(|problem| problem.hint.as_deref())
     }
 }
 
