@@ -1,7 +1,21 @@
-//! The typed nodes of Flow and what they are made of.
+//! The typed nodes of Flow and what they are made of: SDXL on candle, samplers, pictures.
+//!
+//! - [`ops`] is the arithmetic, [`sdxl`] the networks and their files, [`sample`] the walk from
+//!   noise to latents, [`picture`] what comes out.
+//! - [`model`] and [`conditioning`] are values on wires; [`node`] has one file per kind.
+//! - [`registry()`] lists the kinds.
+//!
+//! This floor knows tensors and never screens.
 
+pub mod conditioning;
 mod device;
+pub mod model;
+pub mod node;
+pub mod ops;
+pub mod picture;
 mod registry;
+pub mod sample;
+pub mod sdxl;
 
 pub use device::settle;
 pub use registry::registry;

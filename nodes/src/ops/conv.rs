@@ -1,0 +1,201 @@
+//! Two-dimensional convolution.
+//!
+//! On a CPU: the patches of a band of output rows are copied out (`im2col`) and multiplied by the kernel, which gives
+//! the output in place, without a transpose. Elsewhere, and in float64: candle's own.
+
+use anyhow::Context;
+use candle_core::{CpuStorage, CustomOp1, DType, Layout, Shape, Tensor, bail};
+use flow_engine::Result;
+
+use super::widens;
+
+/// Patches held at once, in elements (128 MiB in float32).
+const PATCHES: usize = 32 << 20;
+
+/// A convolution, known by the name it has in a checkpoint.
+///
+/// An adapter sees `weight` as the matrix `[c_out, c_in * kernel * kernel]` and leaves `bias` alone.
+#[derive(Debug, Clone)]
+pub struct Conv2d {
+    /// Its diffusers name, without `.weight`.
+    pub name: String,
+    /// `[c_out, c_in, kernel, kernel]`.
+    pub weight: Tensor,
+    /// `[c_out]`.
+    pub bias: Option<Tensor>,
+    /// Pixels from one patch to the next, on both axes.
+    pub stride: usize,
+    /// Zeros around the picture, on all four sides.
+    pub padding: usize,
+}
+
+impl Conv2d {
+    /// `x` `[b, c_in, h, w]` to `[b, c_out, h', w']`.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        conv2d(x, &self.weight, self.bias.as_ref(), self.stride, self.padding)
+            .with_context(|| format!("in the convolution `{}`", self.name))
+    }
+}
+
+/// Cross-correlation of `x` `[b, c_in, h, w]` with `weight` `[c_out, c_in, kernel, kernel]`, plus `bias` `[c_out]`.
+///
+/// Gives `[b, c_out, (h + 2 padding - kernel) / stride + 1, ..]`.
+///
+/// # Errors
+/// Channels that do not match, a picture smaller than the kernel.
+pub fn conv2d(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    stride: usize,
+    padding: usize,
+) -> Result<Tensor> {
+    if widens(x) {
+        let y = without_bias(&x.to_dtype(DType::F32)?, &weight.to_dtype(DType::F32)?, stride, padding)?;
+        return add_bias(y, bias)?.to_dtype(x.dtype()).map_err(Into::into);
+    }
+    add_bias(without_bias(x, weight, stride, padding)?, bias)
+}
+
+fn add_bias(y: Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    let Some(bias) = bias else { return Ok(y) };
+    Ok(y.broadcast_add(&bias.to_dtype(y.dtype())?.reshape((1, bias.elem_count(), 1, 1))?)?)
+}
+
+fn without_bias(x: &Tensor, weight: &Tensor, stride: usize, padding: usize) -> Result<Tensor> {
+    let (_, c_in, h, w) = x.dims4()?;
+    let (_, c_weight, kernel, _) = weight.dims4()?;
+    anyhow::ensure!(c_in == c_weight, "it takes {c_weight} channels, but its input is {:?}", x.dims());
+    let smallest = h.min(w) + 2 * padding;
+    anyhow::ensure!(smallest >= kernel, "a {h} x {w} picture is smaller than its kernel of {kernel}");
+    if !x.device().is_cpu() || x.dtype() != DType::F32 {
+        return Ok(x.conv2d(weight, padding, stride, 1, 1)?);
+    }
+
+    let patches = Patches { kernel, stride, padding, h, w, rows: 0..(h + 2 * padding - kernel) / stride + 1 };
+    let band = (PATCHES / (x.dim(0)? * c_in * kernel * kernel * patches.width()).max(1)).max(1);
+    let bands = patches.rows.clone().step_by(band).map(|start| {
+        let rows = start..patches.rows.end.min(start + band);
+        convolve(x, weight, Patches { rows, ..patches.clone() })
+    });
+    match bands.collect::<Result<Vec<_>>>()?.as_slice() {
+        [whole] => Ok(whole.clone()),
+        bands => Ok(Tensor::cat(bands, 2)?),
+    }
+}
+
+/// One band of output rows.
+fn convolve(x: &Tensor, weight: &Tensor, patches: Patches) -> Result<Tensor> {
+    let (b, c_out) = (x.dim(0)?, weight.dim(0)?);
+    let shape = (b, c_out, patches.rows.len(), patches.width());
+    let columns = match patches.are_pixels() {
+        true => x.flatten_from(2)?.contiguous()?,
+        false => x.contiguous()?.apply_op1(patches)?,
+    };
+    let kernel = weight.reshape((1, c_out, ()))?; // [1, c_out, c_in * kernel * kernel]
+    let kernel = kernel.broadcast_as((b, c_out, columns.dim(1)?))?;
+    Ok(kernel.matmul(&columns)?.reshape(shape)?)
+}
+
+/// Copies patches of `[b, c, h, w]` into the columns of `[b, c * kernel * kernel, rows * columns]`.
+#[derive(Debug, Clone)]
+struct Patches {
+    kernel: usize,
+    stride: usize,
+    padding: usize,
+    h: usize,
+    w: usize,
+    /// The rows of the output to make.
+    rows: std::ops::Range<usize>,
+}
+
+impl Patches {
+    /// Columns of the output.
+    fn width(&self) -> usize {
+        (self.w + 2 * self.padding - self.kernel) / self.stride + 1
+    }
+
+    /// Whether the patches are the picture itself.
+    fn are_pixels(&self) -> bool {
+        self.kernel == 1 && self.stride == 1 && self.padding == 0 && self.rows == (0..self.h)
+    }
+
+    /// Pairs every run of patch elements with the picture's: `(start in patches, start in picture, length)`.
+    ///
+    /// Elements of a run stand one apart in the patches and `stride` apart in the picture; what lies outside the
+    /// picture is in no run.
+    fn runs(&self, planes: usize, mut visit: impl FnMut(usize, usize, usize)) {
+        let (k, width) = (self.kernel, self.width());
+        for (row, (plane, ky, kx)) in
+            (0..planes).flat_map(|p| (0..k).flat_map(move |y| (0..k).map(move |x| (p, y, x)))).enumerate()
+        {
+            let first = self.padding.saturating_sub(kx).div_ceil(self.stride);
+            let end = (self.w + self.padding).saturating_sub(kx).div_ceil(self.stride).min(width);
+            for (i, oy) in self.rows.clone().enumerate() {
+                let y = (oy * self.stride + ky).wrapping_sub(self.padding);
+                if y < self.h && first < end {
+                    let to = (row * self.rows.len() + i) * width + first;
+                    let from = (plane * self.h + y) * self.w + first * self.stride + kx - self.padding;
+                    visit(to, from, end - first);
+                }
+            }
+        }
+    }
+}
+
+impl CustomOp1 for Patches {
+    fn name(&self) -> &'static str {
+        "patches"
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
+        let (b, c, _, _) = layout.shape().dims4()?;
+        let picture = contiguous_f32(storage, layout)?;
+        let shape = Shape::from((b, c * self.kernel * self.kernel, self.rows.len() * self.width()));
+        let mut out = vec![0f32; shape.elem_count()];
+        self.runs(b * c, |to, from, len| {
+            let out = &mut out[to..to + len];
+            if self.stride == 1 {
+                out.copy_from_slice(&picture[from..from + len]);
+            } else {
+                out.iter_mut().zip(picture[from..].iter().step_by(self.stride)).for_each(|(o, x)| *o = *x);
+            }
+        });
+        Ok((CpuStorage::F32(out), shape))
+    }
+
+    fn bwd(&self, x: &Tensor, _: &Tensor, grad: &Tensor) -> candle_core::Result<Option<Tensor>> {
+        let back = AddPatches { patches: self.clone(), shape: x.shape().clone() };
+        Ok(Some(grad.contiguous()?.apply_op1_no_bwd(&back)?))
+    }
+}
+
+/// The transpose of [`Patches`]: adds every patch element back to its pixel.
+struct AddPatches {
+    patches: Patches,
+    shape: Shape,
+}
+
+impl CustomOp1 for AddPatches {
+    fn name(&self) -> &'static str {
+        "add-patches"
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
+        let (b, c, _, _) = self.shape.dims4()?;
+        let grad = contiguous_f32(storage, layout)?;
+        let mut out = vec![0f32; self.shape.elem_count()];
+        self.patches.runs(b * c, |to, from, len| {
+            let pixels = out[from..].iter_mut().step_by(self.patches.stride);
+            pixels.zip(&grad[to..to + len]).for_each(|(o, g)| *o += *g);
+        });
+        Ok((CpuStorage::F32(out), self.shape.clone()))
+    }
+}
+
+fn contiguous_f32<'a>(storage: &'a CpuStorage, layout: &Layout) -> candle_core::Result<&'a [f32]> {
+    match layout.contiguous_offsets() {
+        Some((start, end)) => Ok(&storage.as_slice::<f32>()?[start..end]),
+        None => bail!("patches of a tensor that is not contiguous"),
+    }
+}

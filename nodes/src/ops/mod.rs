@@ -1,0 +1,43 @@
+//! The arithmetic of the networks: the only place that multiplies matrices, convolves and normalizes.
+//!
+//! Models are written in these functions and in nothing of candle's own, so that making one of them faster changes
+//! this room alone. Everything here passes gradients, which candle's fused softmax and layer norm silently do not.
+//!
+//! Half precision: on a CPU every product is taken in float32 (candle has no bf16 convolution there, and its bf16
+//! product is slow), and the result is narrowed; norms and softmax are taken in float32 on every device.
+//!
+//! Nothing here knows a model, a file or a name in one, except that a layer carries the name it was loaded under.
+
+mod activation;
+mod attention;
+mod conv;
+mod linear;
+mod norm;
+mod resize;
+
+pub use activation::{geglu, gelu, quick_gelu, silu};
+pub use attention::{attention, merge_heads, softmax, split_heads};
+pub use conv::{Conv2d, conv2d};
+pub use linear::{Linear, embedding, linear};
+pub use norm::{GroupNorm, LayerNorm, group_norm, layer_norm};
+pub use resize::nearest;
+
+use candle_core::{DType, Tensor};
+use flow_engine::Result;
+
+/// Whether products of `x` must be taken in float32: half types on a CPU.
+fn widens(x: &Tensor) -> bool {
+    x.device().is_cpu() && is_half(x)
+}
+
+fn is_half(x: &Tensor) -> bool {
+    matches!(x.dtype(), DType::F16 | DType::BF16)
+}
+
+/// `f(x)` computed in float32 for half types, in the type of `x`; the result has the type of `x`.
+fn in_f32(x: &Tensor, f: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
+    if is_half(x) { Ok(f(&x.to_dtype(DType::F32)?)?.to_dtype(x.dtype())?) } else { f(x) }
+}
+
+#[cfg(test)]
+mod tests;

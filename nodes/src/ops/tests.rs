@@ -1,0 +1,133 @@
+//! Every operation passes the gradients that finite differences predict, and keeps the type of its input.
+
+use candle_core::{DType, Device, Tensor, Var};
+use flow_engine::Result;
+
+use super::*;
+
+/// Numbers without a pattern, in -1..1.
+fn scattered(shape: &[usize], seed: usize) -> Tensor {
+    let n: usize = shape.iter().product();
+    let values: Vec<f32> = (0..n).map(|i| ((i * 7919 + seed * 104729 + 13) as f32 * 0.618).sin()).collect();
+    Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
+}
+
+/// Compares the gradient of `sum(f(x) * g)` with central differences, argument by argument.
+fn gradients_are_right(shapes: &[&[usize]], f: impl Fn(&[Tensor]) -> Result<Tensor>) {
+    const STEP: f32 = 1e-2; // float32: the error of the difference is about 1e-4 from either side
+    let args: Vec<Var> =
+        (shapes.iter().enumerate()).map(|(i, s)| Var::from_tensor(&scattered(s, i)).unwrap()).collect();
+    let loss = |args: &[Tensor]| -> Tensor {
+        let y = f(args).unwrap();
+        let g = scattered(y.dims(), 99);
+        (y * g).unwrap().to_dtype(DType::F64).unwrap().sum_all().unwrap()
+    };
+    let tensors: Vec<Tensor> = args.iter().map(|v| v.as_tensor().clone()).collect();
+    let grads = loss(&tensors).backward().unwrap();
+
+    for (i, var) in args.iter().enumerate() {
+        let grad = grads.get(var).unwrap_or_else(|| panic!("argument {i} has no gradient"));
+        let grad: Vec<f32> = grad.flatten_all().unwrap().to_vec1().unwrap();
+        let base: Vec<f32> = var.flatten_all().unwrap().to_vec1().unwrap();
+        for k in (0..base.len()).step_by(base.len().div_ceil(7)) {
+            let at = |step: f32| -> f64 {
+                let mut moved = base.clone();
+                moved[k] += step;
+                let mut args: Vec<Tensor> = tensors.iter().map(Tensor::detach).collect();
+                args[i] = Tensor::from_vec(moved, var.shape(), &Device::Cpu).unwrap();
+                loss(&args).to_scalar().unwrap()
+            };
+            let expected = (at(STEP) - at(-STEP)) / f64::from(2.0 * STEP);
+            let found = f64::from(grad[k]);
+            let scale = 1f64.max(expected.abs());
+            assert!((found - expected).abs() < 5e-3 * scale, "argument {i} at {k}: {found}, not {expected}");
+        }
+    }
+}
+
+#[test]
+fn linear_layers_pass_gradients() {
+    gradients_are_right(&[&[2, 3, 5], &[4, 5], &[4]], |a| linear(&a[0], &a[1], Some(&a[2])));
+}
+
+#[test]
+fn lookups_pass_gradients() {
+    let ids = Tensor::new(&[[0u32, 2, 2]], &Device::Cpu).unwrap();
+    gradients_are_right(&[&[4, 3]], |a| embedding(&a[0], &ids));
+}
+
+#[test]
+fn convolutions_pass_gradients_at_every_stride_and_padding() {
+    for (kernel, stride, padding) in [(3, 1, 1), (3, 2, 1), (3, 2, 0), (1, 1, 0), (1, 2, 0), (2, 1, 0)] {
+        let weight: &[usize] = &[4, 3, kernel, kernel];
+        gradients_are_right(&[&[2, 3, 6, 5], weight, &[4]], |a| {
+            conv2d(&a[0], &a[1], Some(&a[2]), stride, padding)
+        });
+    }
+}
+
+#[test]
+fn norms_pass_gradients() {
+    gradients_are_right(&[&[2, 6, 3, 2], &[6], &[6]], |a| group_norm(&a[0], &a[1], &a[2], 3, 1e-5));
+    gradients_are_right(&[&[2, 3, 8], &[8], &[8]], |a| layer_norm(&a[0], &a[1], &a[2], 1e-5));
+}
+
+#[test]
+fn activations_pass_gradients() {
+    for f in [silu, gelu, quick_gelu, geglu, softmax] {
+        gradients_are_right(&[&[2, 8]], |a| f(&a[0]));
+    }
+}
+
+#[test]
+fn attention_passes_gradients_with_and_without_a_mask() {
+    let mask = Tensor::new(&[[0f32, f32::NEG_INFINITY], [0., 0.]], &Device::Cpu).unwrap();
+    let shapes: [&[usize]; 3] = [&[1, 2, 2, 4]; 3];
+    gradients_are_right(&shapes, |a| attention(&a[0], &a[1], &a[2], None));
+    gradients_are_right(&shapes, |a| attention(&a[0], &a[1], &a[2], Some(&mask)));
+    gradients_are_right(&[&[2, 3, 8]], |a| merge_heads(&split_heads(&a[0], 2)?));
+}
+
+#[test]
+fn enlarging_passes_gradients_by_whole_and_broken_factors() {
+    for (h, w) in [(6, 4), (5, 3), (3, 2)] {
+        gradients_are_right(&[&[1, 2, 3, 2]], |a| nearest(&a[0], h, w));
+    }
+}
+
+#[test]
+fn convolution_is_what_candle_computes() {
+    for (kernel, stride, padding) in [(3, 1, 1), (3, 2, 1), (3, 2, 0), (1, 1, 0), (5, 3, 2)] {
+        let (x, w) = (scattered(&[2, 4, 9, 14], 1), scattered(&[6, 4, kernel, kernel], 2));
+        let ours = conv2d(&x, &w, None, stride, padding).unwrap();
+        let theirs = x.conv2d(&w, padding, stride, 1, 1).unwrap();
+        assert_eq!(ours.dims(), theirs.dims());
+        let worst = (ours - theirs).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
+        assert!(worst < 1e-5, "{worst}");
+    }
+}
+
+#[test]
+fn half_types_go_in_and_come_out() {
+    for dtype in [DType::F16, DType::BF16] {
+        let half = |shape: &[usize], seed| scattered(shape, seed).to_dtype(dtype).unwrap();
+        let x = half(&[2, 6, 4, 4], 0);
+        let results = [
+            conv2d(&x, &half(&[3, 6, 3, 3], 1), Some(&half(&[3], 2)), 1, 1),
+            group_norm(&x, &half(&[6], 1), &half(&[6], 2), 2, 1e-5),
+            linear(&x, &half(&[5, 4], 1), Some(&half(&[5], 2))),
+            layer_norm(&x, &half(&[4], 1), &half(&[4], 2), 1e-5),
+            attention(&x, &x, &x, None),
+            geglu(&x),
+            nearest(&x, 8, 8),
+        ];
+        assert!(results.into_iter().all(|y| y.unwrap().dtype() == dtype));
+    }
+}
+
+#[test]
+fn a_wrong_width_is_named() {
+    let layer = Linear { name: "conv_in".into(), weight: scattered(&[4, 5], 0), bias: None };
+    let error = format!("{:#}", layer.forward(&scattered(&[2, 3], 1)).unwrap_err());
+    assert_eq!(error, "in the linear layer `conv_in`: it takes 5 features, but its input is [2, 3]");
+}

@@ -1,0 +1,27 @@
+//! SDXL: its folder on disk, its text encoders, its denoiser and its autoencoder.
+//!
+//! A [`Checkpoint`] is opened from headers alone and gives the four networks when they are wanted. Every size comes
+//! from the folder's configuration files: SDXL base 1.0 and a model of a megabyte are the same code.
+//!
+//! Letters of shapes: `b` batch, `c` channels, `h w` pixels, `d` features, `r` rank; tokens and heads are written out.
+//!
+//! Nothing here knows samplers, schedules or graphs.
+
+pub mod checkpoint;
+pub mod config;
+pub mod files;
+mod resnet;
+pub mod text_encoder;
+pub mod tokenizer;
+mod trace;
+pub mod unet;
+pub mod vae;
+pub mod weights;
+
+pub use checkpoint::{Checkpoint, Part};
+pub use text_encoder::{TextEmbeds, TextEncoder, TextEncoders};
+pub use tokenizer::{Tokenizer, Tokenizers};
+pub use trace::Trace;
+pub use unet::UNet;
+pub use vae::Vae;
+pub use weights::Compute;

@@ -1,0 +1,248 @@
+//! CLIP's text transformer, as SDXL uses it twice (Radford et al. 2021, arXiv 2103.00020; diffusers'
+//! `StableDiffusionXLPipeline.encode_prompt`).
+//!
+//! A prompt becomes the two encoders' penultimate hidden states side by side, without the final norm, and one pooled
+//! vector from the second alone.
+//!
+//! Nothing here knows text: ids come in.
+
+use candle_core::{DType, Tensor};
+use flow_engine::{Problem, Result};
+
+use super::config::{TextActivation, TextConfig};
+use super::weights::Weights;
+use crate::ops::{LayerNorm, Linear, attention, embedding, gelu, merge_heads, quick_gelu, split_heads};
+
+/// What a prompt is to the denoiser.
+#[derive(Debug, Clone)]
+pub struct TextEmbeds {
+    /// `[b, tokens, d]`: the hidden states of both encoders, the first one's features first.
+    pub prompt_embeds: Tensor,
+    /// `[b, p]`: the pooled text of the second encoder.
+    pub pooled: Tensor,
+}
+
+impl TextEmbeds {
+    /// What stands for no negative prompt, where the model says so: zeros.
+    pub fn zeros_like(&self) -> Result<Self> {
+        Ok(Self { prompt_embeds: self.prompt_embeds.zeros_like()?, pooled: self.pooled.zeros_like()? })
+    }
+
+    /// Both, one batch after the other.
+    pub fn cat(batches: &[&Self]) -> Result<Self> {
+        let each = |field: fn(&Self) -> &Tensor| {
+            Tensor::cat(&batches.iter().map(|b| field(b)).collect::<Vec<_>>(), 0)
+        };
+        Ok(Self { prompt_embeds: each(|b| &b.prompt_embeds)?, pooled: each(|b| &b.pooled)? })
+    }
+
+    /// One prompt, `n` times.
+    pub fn repeat(&self, n: usize) -> Result<Self> {
+        Self::cat(&vec![self; n])
+    }
+}
+
+/// SDXL's two text encoders.
+#[derive(Debug)]
+pub struct TextEncoders {
+    /// OpenAI's, without a projection.
+    pub first: TextEncoder,
+    /// OpenCLIP's, which also pools.
+    pub second: TextEncoder,
+}
+
+impl TextEncoders {
+    /// What prompts mean; ids `[b][tokens]` from each encoder's own tokenizer.
+    ///
+    /// # Errors
+    /// Ids that are not in the vocabulary, texts longer than the encoder takes or of unequal length.
+    pub fn forward(&self, ids: &[Vec<u32>], ids_2: &[Vec<u32>]) -> Result<TextEmbeds> {
+        let (first, second) = (self.first.forward(ids)?, self.second.forward(ids_2)?);
+        Ok(TextEmbeds {
+            prompt_embeds: Tensor::cat(&[first.penultimate()?, second.penultimate()?], 2)?,
+            pooled: second.projected.unwrap_or(second.pooled),
+        })
+    }
+}
+
+/// What one encoder makes of a batch of texts.
+#[derive(Debug, Clone)]
+pub struct TextOutput {
+    /// The embeddings and then every block's output, `[b, tokens, d]` each.
+    pub hidden_states: Vec<Tensor>,
+    /// The last block's output through the final norm, `[b, tokens, d]`.
+    pub last: Tensor,
+    /// `last` at each text's end, `[b, d]`.
+    pub pooled: Tensor,
+    /// `pooled` through the projection, `[b, p]`, where there is one.
+    pub projected: Option<Tensor>,
+}
+
+impl TextOutput {
+    /// The input of the last block, `[b, tokens, d]`.
+    pub fn penultimate(&self) -> Result<&Tensor> {
+        let before = self.hidden_states.len().checked_sub(2);
+        before
+            .map(|i| &self.hidden_states[i])
+            .ok_or_else(|| Problem::new("a text encoder without blocks").into())
+    }
+}
+
+/// One CLIP text transformer.
+#[derive(Debug)]
+pub struct TextEncoder {
+    tokens: Tensor,
+    positions: Tensor,
+    blocks: Vec<Block>,
+    norm: LayerNorm,
+    projection: Option<Linear>,
+    config: TextConfig,
+}
+
+impl TextEncoder {
+    /// Builds it from weights; `projects` says whether it ends in a `text_projection`.
+    pub fn new(config: &TextConfig, projects: bool, w: &Weights<'_>) -> Result<Self> {
+        let (d, model) = (config.hidden_size, w.at("text_model"));
+        let embeddings = model.at("embeddings");
+        let blocks = (0..config.num_hidden_layers)
+            .map(|i| Block::new(config, &model.at(format!("encoder.layers.{i}"))));
+        Ok(Self {
+            tokens: embeddings.tensor("token_embedding.weight", &[config.vocab_size, d])?,
+            positions: embeddings
+                .tensor("position_embedding.weight", &[config.max_position_embeddings, d])?,
+            blocks: blocks.collect::<Result<_>>()?,
+            norm: model.layer_norm("final_layer_norm", d, config.layer_norm_eps)?,
+            projection: projects
+                .then(|| w.linear("text_projection", d, config.projection_dim, false))
+                .transpose()?,
+            config: config.clone(),
+        })
+    }
+
+    /// Ids `[b][tokens]`, each row padded to the same length.
+    ///
+    /// # Errors
+    /// As [`TextEncoders::forward`].
+    pub fn forward(&self, ids: &[Vec<u32>]) -> Result<TextOutput> {
+        let tokens = self.check(ids)?;
+        let table = Tensor::new(ids.to_vec(), self.tokens.device())?;
+        let mut x = embedding(&self.tokens, &table)?.broadcast_add(&self.positions.narrow(0, 0, tokens)?)?;
+        let mask = causal_mask(tokens, &x)?;
+        let mut hidden_states = vec![x.clone()];
+        for block in &self.blocks {
+            x = block.forward(&x, &mask)?;
+            hidden_states.push(x.clone());
+        }
+
+        let last = self.norm.forward(&x)?;
+        let ends = ids.iter().enumerate().map(|(i, row)| {
+            let end = pooled_position(row, self.config.eos_token_id);
+            Ok(last.get(i)?.narrow(0, end, 1)?)
+        });
+        let pooled = Tensor::cat(&ends.collect::<Result<Vec<_>>>()?, 0)?;
+        let projected = self.projection.as_ref().map(|layer| layer.forward(&pooled)).transpose()?;
+        Ok(TextOutput { hidden_states, last, pooled, projected })
+    }
+
+    /// The length of the texts.
+    fn check(&self, ids: &[Vec<u32>]) -> Result<usize> {
+        let (most, vocabulary) = (self.config.max_position_embeddings, self.config.vocab_size);
+        let tokens = ids.first().map_or(0, Vec::len);
+        anyhow::ensure!(tokens > 0, "there is no text to encode");
+        anyhow::ensure!(ids.iter().all(|row| row.len() == tokens), "the texts of a batch differ in length");
+        if tokens > most {
+            return Err(Problem::new(format!(
+                "a text of {tokens} tokens, but the text encoder takes {most}"
+            ))
+            .into());
+        }
+        if let Some(id) = ids.iter().flatten().find(|&&id| id as usize >= vocabulary) {
+            let message = format!("the token {id} is not among the text encoder's {vocabulary}");
+            return Err(Problem::new(message)
+                .hint("tokenizer and text encoder come from different models")
+                .into());
+        }
+        Ok(tokens)
+    }
+}
+
+/// Where a text's meaning is read off.
+///
+/// As transformers does: folders from before its fix say `eos_token_id: 2`, which is no token of theirs, and pool where
+/// the id is **largest**; others where the end token first stands (at 0 if nowhere). They differ once tokens are added
+/// behind the end token, as textual inversion does.
+pub fn pooled_position(ids: &[u32], eos_token_id: u32) -> usize {
+    const LEGACY: u32 = 2;
+    let wanted = if eos_token_id == LEGACY { ids.iter().copied().max().unwrap_or(0) } else { eos_token_id };
+    ids.iter().position(|&id| id == wanted).unwrap_or(0)
+}
+
+/// `[tokens, tokens]`: 0 where a token may look, -inf at what comes after it.
+fn causal_mask(tokens: usize, like: &Tensor) -> Result<Tensor> {
+    let row = |i| (0..tokens).map(move |j| if j > i { f32::NEG_INFINITY } else { 0.0 });
+    let mask: Vec<f32> = (0..tokens).flat_map(row).collect();
+    Ok(Tensor::from_vec(mask, (tokens, tokens), like.device())?.to_dtype(match like.dtype() {
+        DType::F64 => DType::F64,
+        _ => DType::F32,
+    })?)
+}
+
+/// One transformer block, norms first.
+#[derive(Debug)]
+struct Block {
+    norm1: LayerNorm,
+    query: Linear,
+    key: Linear,
+    value: Linear,
+    out: Linear,
+    norm2: LayerNorm,
+    up: Linear,
+    down: Linear,
+    heads: usize,
+    activation: fn(&Tensor) -> Result<Tensor>,
+}
+
+impl Block {
+    fn new(config: &TextConfig, w: &Weights<'_>) -> Result<Self> {
+        let (d, inner, eps) = (config.hidden_size, config.intermediate_size, config.layer_norm_eps);
+        Ok(Self {
+            norm1: w.layer_norm("layer_norm1", d, eps)?,
+            query: w.linear("self_attn.q_proj", d, d, true)?,
+            key: w.linear("self_attn.k_proj", d, d, true)?,
+            value: w.linear("self_attn.v_proj", d, d, true)?,
+            out: w.linear("self_attn.out_proj", d, d, true)?,
+            norm2: w.layer_norm("layer_norm2", d, eps)?,
+            up: w.linear("mlp.fc1", d, inner, true)?,
+            down: w.linear("mlp.fc2", inner, d, true)?,
+            heads: config.num_attention_heads,
+            activation: match config.hidden_act {
+                TextActivation::QuickGelu => quick_gelu,
+                TextActivation::Gelu => gelu,
+            },
+        })
+    }
+
+    /// `x` `[b, tokens, d]` to the same shape.
+    fn forward(&self, x: &Tensor, mask: &Tensor) -> Result<Tensor> {
+        let normed = self.norm1.forward(x)?;
+        let heads = |layer: &Linear| split_heads(&layer.forward(&normed)?, self.heads);
+        let seen = attention(&heads(&self.query)?, &heads(&self.key)?, &heads(&self.value)?, Some(mask))?;
+        let x = (x + self.out.forward(&merge_heads(&seen)?)?)?;
+        let inner = (self.activation)(&self.up.forward(&self.norm2.forward(&x)?)?)?;
+        Ok((x + self.down.forward(&inner)?)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::pooled_position;
+
+    #[test]
+    fn texts_end_at_the_end_token_or_by_the_old_rule_at_the_largest_id() {
+        let with_new_token = [998, 4, 1001, 7, 999, 999, 0];
+        assert_eq!(pooled_position(&with_new_token, 999), 4);
+        assert_eq!(pooled_position(&with_new_token, 2), 2);
+        assert_eq!(pooled_position(&[998, 4, 999, 999], 2), 2);
+        assert_eq!(pooled_position(&[1, 2, 3], 999), 0);
+    }
+}

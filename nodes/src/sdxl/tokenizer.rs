@@ -1,0 +1,170 @@
+//! CLIP's tokenizer: text to a fixed number of ids.
+//!
+//! From `tokenizer.json` where there is one, else from `vocab.json` and `merges.txt`, which then get the rules that
+//! transformers' `CLIPTokenizer` puts around them.
+//!
+//! One trap is kept because SDXL pipelines have it: whatever token pads is a special token, so in the second tokenizer,
+//! which pads with `!`, every `!` of a prompt is id 0, even inside `!!!`.
+
+use std::path::{Path, PathBuf};
+
+use flow_engine::{Problem, Result};
+use serde_json::{Value, json};
+use tokenizers::AddedToken;
+
+use super::config::{self, SpecialToken, SpecialTokens, TokenizerConfig};
+
+const START: &str = "<|startoftext|>";
+const END: &str = "<|endoftext|>";
+/// How CLIP cuts a text into words, before cutting words into tokens.
+const WORDS: &str =
+    r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
+
+/// SDXL's two tokenizers.
+#[derive(Debug, Clone)]
+pub struct Tokenizers {
+    /// Of the first text encoder.
+    pub first: Tokenizer,
+    /// Of the second text encoder.
+    pub second: Tokenizer,
+}
+
+impl Tokenizers {
+    /// The ids of prompts for each text encoder, `[prompts][tokens]` twice.
+    pub fn encode<S: AsRef<str>>(&self, prompts: &[S]) -> Result<(Vec<Vec<u32>>, Vec<Vec<u32>>)> {
+        let all = |tokenizer: &Tokenizer| {
+            prompts.iter().map(|p| tokenizer.encode(p.as_ref())).collect::<Result<_>>()
+        };
+        Ok((all(&self.first)?, all(&self.second)?))
+    }
+}
+
+/// One tokenizer.
+#[derive(Debug, Clone)]
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+    length: usize,
+    end: u32,
+    pad: u32,
+}
+
+impl Tokenizer {
+    /// Opens the folder of one tokenizer.
+    ///
+    /// # Errors
+    /// Absent files, files that are not what they should be, special tokens that are not in the vocabulary.
+    pub fn open(folder: &Path) -> Result<Self> {
+        let config: TokenizerConfig = config::read(&folder.join("tokenizer_config.json"))?;
+        let map = folder.join("special_tokens_map.json");
+        let map: SpecialTokens =
+            if map.is_file() { config::read_json(&map)? } else { SpecialTokens::default() };
+        let token = |map: Option<SpecialToken>, config: Option<SpecialToken>, default: &str| {
+            config.or(map).map_or_else(|| default.to_owned(), |token| token.text().to_owned())
+        };
+        let special = Special {
+            start: token(map.bos_token, config.bos_token, START),
+            end: token(map.eos_token, config.eos_token, END),
+            pad: token(map.pad_token, config.pad_token, END),
+        };
+
+        let whole = folder.join("tokenizer.json");
+        let (file, rules) = match whole.is_file() {
+            true => (whole.clone(), config::read_json(&whole)?),
+            false => (folder.join("vocab.json"), classic_rules(folder, &special)?),
+        };
+        Self::new(rules, &special, config.model_max_length)
+            .map_err(|cause| Problem::new(format!("`{}` is no tokenizer: {cause:#}", file.display())).into())
+    }
+
+    /// The files of a tokenizer's folder that decide its ids.
+    pub fn files(folder: &Path) -> Vec<PathBuf> {
+        let whole = folder.join("tokenizer.json").is_file();
+        let rules: &[&str] = if whole { &["tokenizer.json"] } else { &["vocab.json", "merges.txt"] };
+        let settings = ["tokenizer_config.json", "special_tokens_map.json"];
+        rules.iter().chain(&settings).map(|name| folder.join(name)).filter(|file| file.is_file()).collect()
+    }
+
+    fn new(rules: Value, special: &Special, length: usize) -> Result<Self> {
+        let mut inner: tokenizers::Tokenizer = serde_json::from_value(rules)?;
+        inner.with_truncation(None).map_err(|cause| anyhow::anyhow!(cause))?;
+        inner.with_padding(None);
+        let special_tokens = [&special.start, &special.end, &special.pad];
+        if let Some(absent) = special_tokens.iter().find(|token| inner.token_to_id(token).is_none()) {
+            anyhow::bail!("its vocabulary lacks the special token `{absent}`");
+        }
+        let added = special_tokens.map(|token| AddedToken::from(token.as_str(), true));
+        inner.add_special_tokens(added).map_err(|cause| anyhow::anyhow!(cause))?;
+        let id = |token: &str| inner.token_to_id(token).unwrap_or_default();
+        Ok(Self { end: id(&special.end), pad: id(&special.pad), inner, length })
+    }
+
+    /// How many ids a text becomes.
+    pub fn length(&self) -> usize {
+        self.length
+    }
+
+    /// The ids of `text`: start, words, end, and padding to [`Self::length`]. What is too long loses its tail.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
+        let mut ids = self.encode_unpadded(text)?;
+        ids.resize(self.length, self.pad);
+        Ok(ids)
+    }
+
+    /// The ids of `text` up to its end token, at most [`Self::length`].
+    pub fn encode_unpadded(&self, text: &str) -> Result<Vec<u32>> {
+        let encoding = self.inner.encode(text, true);
+        let encoding =
+            encoding.map_err(|cause| Problem::new(format!("cannot tokenize `{text}`: {cause}")))?;
+        let mut ids = encoding.get_ids().to_vec();
+        if ids.len() > self.length {
+            ids.truncate(self.length - 1);
+            ids.push(self.end);
+        }
+        Ok(ids)
+    }
+}
+
+/// The tokens that are not words.
+struct Special {
+    start: String,
+    end: String,
+    pad: String,
+}
+
+/// What `tokenizer.json` would say, from the files that came before it.
+fn classic_rules(folder: &Path, special: &Special) -> Result<Value> {
+    let (vocab_file, merges_file) = (folder.join("vocab.json"), folder.join("merges.txt"));
+    let vocab: Value = config::read_json(&vocab_file)?;
+    let id = |token: &str| {
+        vocab.get(token).and_then(Value::as_u64).ok_or_else(|| {
+            Problem::new(format!("`{}` lacks the special token `{token}`", vocab_file.display()))
+        })
+    };
+    let (start, end) = (id(&special.start)?, id(&special.end)?);
+    let merges = std::fs::read_to_string(&merges_file)
+        .map_err(|cause| Problem::new(format!("cannot read `{}`: {cause}", merges_file.display())))?;
+    let merges: Vec<&str> =
+        merges.lines().filter(|line| !line.starts_with("#version") && !line.is_empty()).collect();
+    Ok(json!({
+        "version": "1.0",
+        "normalizer": { "type": "Sequence", "normalizers": [
+            { "type": "NFC" },
+            { "type": "Replace", "pattern": { "Regex": r"\s+" }, "content": " " },
+            { "type": "Lowercase" },
+        ]},
+        "pre_tokenizer": { "type": "Sequence", "pretokenizers": [
+            { "type": "Split", "pattern": { "Regex": WORDS }, "behavior": "Removed", "invert": true },
+            { "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true },
+        ]},
+        "post_processor": {
+            "type": "RobertaProcessing",
+            "sep": [special.end, end], "cls": [special.start, start],
+            "trim_offsets": false, "add_prefix_space": false,
+        },
+        "model": {
+            "type": "BPE", "dropout": null, "unk_token": special.end, "continuing_subword_prefix": "",
+            "end_of_word_suffix": "</w>", "fuse_unk": false, "byte_fallback": false,
+            "vocab": vocab, "merges": merges,
+        },
+    }))
+}
