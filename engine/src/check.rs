@@ -21,7 +21,7 @@ pub fn check(graph: &Graph<'_>, session: &Session) -> Result<(), Vec<Diagnostic>
         node.source.node.check(&mut check);
         for (field, problem) in check.problems {
             let place = field.map_or(&node.source.place, |field| node.source.field_place(field));
-            diagnostics.push(Diagnostic::from_error(&problem.into()).node(node.name()).at(place.clone()));
+            diagnostics.push(Diagnostic::from_error(&problem).node(node.name()).at(place.clone()));
         }
         let has_inputs = node.inputs.values().all(|upstream| outputs.contains_key(upstream));
         if node.source.node_type.nature == Nature::Instant && diagnostics.len() == before && has_inputs {
@@ -42,8 +42,6 @@ fn run_instantly(
 ) -> Result<crate::Output, Diagnostic> {
     let (events, stop) = (Events::silent(), Stop::default());
     let cx = Cx { session, node: node.name(), inputs, events: &events, stop: &stop, key: None, graph: None };
-    node.source.node.run(&cx).map_err(|error| {
-        let place = node.source.field_place("path").clone();
-        Diagnostic::from_error(&error).node(node.name()).at(place)
-    })
+    let place = || node.source.place.clone();
+    node.source.node.run(&cx).map_err(|error| Diagnostic::from_error(&error).node(node.name()).at(place()))
 }

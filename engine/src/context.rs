@@ -115,6 +115,17 @@ impl Cx<'_> {
         self.session.project.path(path)
     }
 
+    /// One digest of some files, by their bytes. While a graph is only checked, no file is read to
+    /// its end, and this is a digest of names, sizes and times.
+    pub fn digest_of_files(&self, files: &[PathBuf]) -> Result<Digest> {
+        let digest_of = |file: &PathBuf| match self.graph {
+            Some(_) => self.session.files.of(file),
+            None => FileDigests::glance(file),
+        };
+        let digests = files.iter().map(digest_of).collect::<Result<Vec<_>>>()?;
+        Ok(Digest::of_parts(digests.iter().map(|digest| &digest.as_bytes()[..])))
+    }
+
     /// The node's content key; none while a graph is only checked.
     pub fn key(&self) -> Option<Digest> {
         self.key
@@ -173,18 +184,18 @@ impl Cx<'_> {
 pub struct Check<'a> {
     pub(crate) session: &'a Session,
     pub(crate) inputs: &'a Outputs,
-    pub(crate) problems: Vec<(Option<&'static str>, Problem)>,
+    pub(crate) problems: Vec<(Option<&'static str>, anyhow::Error)>,
 }
 
 impl Check<'_> {
     /// Reports a problem with the node as a whole.
-    pub fn problem(&mut self, problem: Problem) {
-        self.problems.push((None, problem));
+    pub fn problem(&mut self, problem: impl Into<anyhow::Error>) {
+        self.problems.push((None, problem.into()));
     }
 
     /// Reports a problem with one of its fields.
-    pub fn problem_with(&mut self, field: &'static str, problem: Problem) {
-        self.problems.push((Some(field), problem));
+    pub fn problem_with(&mut self, field: &'static str, problem: impl Into<anyhow::Error>) {
+        self.problems.push((Some(field), problem.into()));
     }
 
     /// The value on a wire, if the upstream is instant and has no problem of its own.

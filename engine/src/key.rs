@@ -128,18 +128,23 @@ impl KeyParts {
         }
     }
 
-    /// The same parts over other inputs.
-    #[must_use]
-    pub fn with_inputs(&self, inputs: BTreeMap<String, Digest>) -> Self {
-        Self { inputs, ..self.clone() }
+    /// The digest of everything but the inputs: a node's base for both of its keys.
+    pub fn base(&self) -> Digest {
+        let fixed = Self { inputs: BTreeMap::new(), ..self.clone() };
+        let mut text = String::with_capacity(512);
+        write_canonical(&serde_json::to_value(fixed).unwrap_or_default(), &mut text);
+        Digest::of(text.as_bytes())
     }
 
-    /// The key: BLAKE3 over the parts in canonical form.
+    /// The key: BLAKE3 over the base and the inputs in the order of their names.
     pub fn key(&self) -> Digest {
-        let json = serde_json::to_value(self).unwrap_or_default();
-        let mut text = String::with_capacity(512);
-        write_canonical(&json, &mut text);
-        Digest::of(text.as_bytes())
+        Self::key_over(self.base(), &self.inputs)
+    }
+
+    /// The key of a base over some inputs.
+    pub fn key_over(base: Digest, inputs: &BTreeMap<String, Digest>) -> Digest {
+        let inputs = inputs.iter().flat_map(|(name, digest)| [name.as_bytes(), &digest.0]);
+        Digest::of_parts(std::iter::once(&base.0[..]).chain(inputs))
     }
 }
 
@@ -177,6 +182,19 @@ pub struct FileDigests {
 }
 
 impl FileDigests {
+    /// A digest of a file's name, size and time, for where its bytes are not worth reading.
+    pub(crate) fn glance(path: &Path) -> Result<Digest> {
+        let describe = || format!("cannot read {}", path.display());
+        let metadata = std::fs::metadata(path).with_context(describe)?;
+        let seen = format!(
+            "{} {} {:?}",
+            path.display(),
+            metadata.len(),
+            metadata.modified().with_context(describe)?
+        );
+        Ok(Digest::of(seen.as_bytes()))
+    }
+
     /// The digest of a file's bytes.
     pub fn of(&self, path: &Path) -> Result<Digest> {
         let describe = || format!("cannot read {}", path.display());

@@ -52,8 +52,8 @@ impl Run<'_> {
         let started = Instant::now();
         let nodes: Vec<_> = self.graph.nodes().collect();
         self.tell_start();
-        let parts = self.plan(&nodes);
-        let floor = Floor::new(self, &nodes, parts);
+        let bases = self.plan(&nodes);
+        let floor = Floor::new(self, &nodes, bases);
         thread::scope(|scope| {
             for worker in 0..self.jobs.clamp(1, nodes.len().max(1)) {
                 let thread =
@@ -77,15 +77,15 @@ impl Run<'_> {
         });
     }
 
-    /// The parts of every node's keys but for its inputs, and the recipe keys in the plan event.
-    fn plan(&self, nodes: &[&GraphNode<'_>]) -> Vec<Option<KeyParts>> {
+    /// The bases of every node's keys, and the recipe keys in the plan event.
+    fn plan(&self, nodes: &[&GraphNode<'_>]) -> Vec<Option<Digest>> {
         let mut recipes: HashMap<&str, Digest> = HashMap::with_capacity(nodes.len());
         let mut planned = Vec::with_capacity(nodes.len());
-        let mut all_parts = Vec::with_capacity(nodes.len());
+        let mut bases = Vec::with_capacity(nodes.len());
         for node in nodes {
-            let parts = key_parts(node, self.session).ok();
+            let base = key_parts(node, self.session).ok().map(|parts| parts.base());
             let inputs = node.inputs_as(|upstream| recipes.get(upstream).copied());
-            let key = parts.as_ref().zip(inputs).map(|(parts, inputs)| parts.with_inputs(inputs).key());
+            let key = base.zip(inputs).map(|(base, inputs)| KeyParts::key_over(base, &inputs));
             if let Some(key) = key {
                 recipes.insert(node.name(), key);
             }
@@ -95,10 +95,10 @@ impl Run<'_> {
                 inputs: node.upstreams().into_iter().map(ToOwned::to_owned).collect(),
                 key,
             });
-            all_parts.push(parts);
+            bases.push(base);
         }
         self.events.emit(Event::Plan { nodes: planned });
-        all_parts
+        bases
     }
 
     fn tell_end(&self, state: State, started: Instant) -> Outcome {
@@ -137,7 +137,7 @@ fn key_parts(node: &GraphNode<'_>, session: &Session) -> Result<KeyParts> {
 struct Floor<'a> {
     run: &'a Run<'a>,
     nodes: &'a [&'a GraphNode<'a>],
-    parts: Vec<Option<KeyParts>>,
+    bases: Vec<Option<Digest>>,
     upstreams: Vec<Vec<usize>>,
     downstreams: Vec<Vec<usize>>,
     state: Mutex<State>,
@@ -174,7 +174,7 @@ enum End {
 }
 
 impl<'a> Floor<'a> {
-    fn new(run: &'a Run<'a>, nodes: &'a [&'a GraphNode<'a>], parts: Vec<Option<KeyParts>>) -> Self {
+    fn new(run: &'a Run<'a>, nodes: &'a [&'a GraphNode<'a>], bases: Vec<Option<Digest>>) -> Self {
         let downstreams = run.graph.downstreams();
         let mut upstreams = vec![Vec::new(); nodes.len()];
         for (upstream, readers) in downstreams.iter().enumerate() {
@@ -199,7 +199,7 @@ impl<'a> Floor<'a> {
         let floor = Self {
             run,
             nodes,
-            parts,
+            bases,
             upstreams,
             downstreams,
             state: Mutex::new(state),
@@ -305,9 +305,8 @@ impl<'a> Floor<'a> {
     }
 
     fn content_key(&self, at: usize, inputs: &Outputs) -> Option<Digest> {
-        let parts = self.parts[at].as_ref()?;
         let inputs = self.nodes[at].inputs_as(|upstream| inputs.get(upstream).map(|output| output.digest))?;
-        Some(parts.with_inputs(inputs).key())
+        Some(KeyParts::key_over(self.bases[at]?, &inputs))
     }
 
     /// Calls the node; a panic in it becomes its error.

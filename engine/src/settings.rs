@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::Problem;
 
 /// Where tensors live.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Device {
     /// The processor.
@@ -43,7 +43,7 @@ impl fmt::Display for Device {
 }
 
 /// The precision that networks compute in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Dtype {
     /// 32-bit float.
@@ -97,7 +97,7 @@ impl FromStr for Dtype {
 }
 
 /// Device and precision of a run, settled before any key is made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Settings {
     /// Where tensors live.
     pub device: Device,
