@@ -1,0 +1,97 @@
+//! Pictures on a wire, and how they come from files and go into them.
+//!
+//! [`read`] turns files into pictures, [`png`] turns pictures into files that say how they were
+//! made, [`sheet`] puts many pictures on one with [`text`] beside them. Nothing here knows a
+//! graph.
+
+pub mod file;
+pub mod generation;
+pub mod png;
+pub mod read;
+pub mod sheet;
+#[cfg(test)]
+pub(crate) mod testing;
+pub mod text;
+
+use flow_engine::{Digest, Value};
+use image::RgbImage;
+
+pub use generation::Generation;
+
+/// Pictures in their order.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Images {
+    /// The pictures; they may differ in size.
+    pub pictures: Vec<Picture>,
+}
+
+/// A picture and what is known about it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Picture {
+    /// The pixels, 8-bit sRGB.
+    pub pixels: RgbImage,
+    /// What a person calls it: the stem of its file, or `seed 7`.
+    pub name: String,
+    /// What it shows, in words.
+    pub caption: Option<String>,
+    /// How it was made, if a model made it.
+    pub generation: Option<Generation>,
+}
+
+impl Picture {
+    /// A picture of which only a name is known.
+    pub fn new(name: impl Into<String>, pixels: RgbImage) -> Self {
+        Self { pixels, name: name.into(), caption: None, generation: None }
+    }
+}
+
+impl Value for Images {
+    const TYPE: &'static str = "Images";
+
+    fn digest(&self) -> Digest {
+        let about: Vec<Vec<u8>> = self.pictures.iter().map(about).collect();
+        let pixels = self.pictures.iter().map(|picture| picture.pixels.as_raw().as_slice());
+        Digest::of_parts(about.iter().map(Vec::as_slice).zip(pixels).flat_map(<[&[u8]; 2]>::from))
+    }
+}
+
+/// Everything about a picture but its pixels, in one unambiguous byte string.
+fn about(picture: &Picture) -> Vec<u8> {
+    let Picture { pixels, name, caption, generation } = picture;
+    serde_json::json!([pixels.dimensions(), name, caption, generation]).to_string().into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn images() -> Images {
+        Images {
+            pictures: vec![Picture::new("a", RgbImage::new(2, 3)), Picture::new("b", RgbImage::new(1, 1))],
+        }
+    }
+
+    fn changed(change: impl Fn(&mut Picture)) -> Digest {
+        let mut images = images();
+        change(&mut images.pictures[0]);
+        images.digest()
+    }
+
+    #[test]
+    fn the_digest_sees_pixels_sizes_names_captions_and_how_a_picture_was_made() {
+        let digests = [
+            images().digest(),
+            changed(|picture| picture.pixels[(1, 2)] = image::Rgb([0, 0, 1])),
+            changed(|picture| picture.pixels = RgbImage::new(3, 2)),
+            changed(|picture| picture.name = "c".into()),
+            changed(|picture| picture.caption = Some(String::new())),
+            changed(|picture| picture.generation = Some(generation::example())),
+            changed(|picture| picture.generation = Some(Generation { seed: 8, ..generation::example() })),
+            Images { pictures: images().pictures.into_iter().rev().collect() }.digest(),
+            Images::default().digest(),
+        ];
+        let distinct: std::collections::HashSet<_> = digests.iter().collect();
+        assert_eq!(distinct.len(), digests.len());
+        assert_eq!(images().digest(), images().digest());
+    }
+}
