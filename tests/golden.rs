@@ -4,5 +4,6 @@
 //! come from the files, so that another set of golden files can take the place of this one (`FLOW_GOLDEN`). What a set
 //! does not have is said and left out; the set in the repository has everything.
 
+#[cfg(test)] // always so; clippy wants to read it
 #[path = "golden_tests/mod.rs"]
 mod golden_tests;

@@ -12,8 +12,9 @@ fn relative_error(found: &Tensor, expected: &Tensor) -> f64 {
     rms(&(found.to_dtype(DType::F32).unwrap() - expected).unwrap()) / rms(expected)
 }
 
-/// Both errors measured on the set of the repository, with room for a wider model; bfloat16 has three bits less.
-const TOLERANCES: [(DType, f64); 2] = [(DType::F16, 4e-3), (DType::BF16, 3e-2)];
+/// Measured on the set of the repository: 2.3e-3 and 2.5e-2 at worst. Other widths round otherwise, so twice that and more;
+/// bfloat16 has three bits less, which is a factor of eight.
+const TOLERANCES: [(DType, f64); 2] = [(DType::F16, 8e-3), (DType::BF16, 6e-2)];
 
 #[test]
 fn golden_predictions_in_half_precision() {
