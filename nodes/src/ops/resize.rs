@@ -12,7 +12,7 @@ pub fn nearest(x: &Tensor, height: usize, width: usize) -> Result<Tensor> {
     if (height, width) == (h, w) {
         return Ok(x.clone());
     }
-    if h > 0 && w > 0 && height % h == 0 && width % w == 0 {
+    if height.is_multiple_of(h) && width.is_multiple_of(w) {
         let (rows, columns) = (height / h, width / w);
         let repeated = x.reshape((b, c * h, 1, w, 1))?.broadcast_as((b, c * h, rows, w, columns))?;
         return Ok(repeated.reshape((b, c, height, width))?);

@@ -38,7 +38,7 @@ impl Generator {
     fn blocks(&mut self, n: usize) -> Vec<f32> {
         let mut values: Vec<f64> = (0..n).map(|_| self.uniform_24()).collect();
         values.chunks_exact_mut(BLOCK).for_each(box_muller);
-        if n % BLOCK != 0 {
+        if !n.is_multiple_of(BLOCK) {
             let last = &mut values[n - BLOCK..];
             last.fill_with(|| self.uniform_24());
             box_muller(last);

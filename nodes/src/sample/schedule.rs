@@ -106,9 +106,20 @@ impl NoiseSchedule {
     ///
     /// With `a` the share of signal: from noise `e`, `x0 = (x - sqrt(1-a) e) / sqrt(a)`; from a velocity `v`,
     /// `x0 = sqrt(a) x - sqrt(1-a) v` and `e = sqrt(a) v + sqrt(1-a) x`.
+    ///
+    /// # Errors
+    /// A timestep of pure noise for a network that predicts noise: there is nothing to learn from it.
     pub fn split(&self, x: &Tensor, prediction: &Tensor, timestep: usize) -> Result<Split> {
         let a = self.alpha(timestep as i64);
         let (signal, chance) = (a.sqrt(), (1.0 - a).sqrt());
+        if signal == 0.0 && self.config.prediction_type == Prediction::Epsilon {
+            let message = format!(
+                "timestep {timestep} is pure noise, and a network that predicts noise says nothing there"
+            );
+            return Err(Problem::new(message)
+                .hint("`rescale_betas_zero_snr` is for networks that predict v")
+                .into());
+        }
         let (denoised, noise) = match self.config.prediction_type {
             Prediction::Epsilon => (((x - (prediction * chance)?)? / signal)?, prediction.clone()),
             Prediction::Sample => (prediction.clone(), ((x - (prediction * signal)?)? / chance)?),
@@ -150,11 +161,13 @@ fn betas(config: &SchedulerConfig) -> Vec<f32> {
     }
 }
 
-/// As `torch.linspace` in float32: from both ends to the middle.
+/// As `torch.linspace` in float32: from both ends to the middle, each product and sum rounded once.
 fn linspace(start: f64, end: f64, n: usize) -> Vec<f32> {
     let (start, end) = (start as f32, end as f32);
     let step = (end - start) / (n - 1) as f32;
-    let at = |i: usize| if i < n / 2 { start + step * i as f32 } else { end - step * (n - 1 - i) as f32 };
+    let at = |i: usize| {
+        if i < n / 2 { step.mul_add(i as f32, start) } else { (-step).mul_add((n - 1 - i) as f32, end) }
+    };
     (0..n).map(at).collect()
 }
 

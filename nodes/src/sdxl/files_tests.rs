@@ -1,1 +1,140 @@
+//! Files that are not what they should be are named, with what is wrong and what to do.
 
+use std::collections::HashMap;
+use std::path::Path;
+
+use candle_core::{DType, Device, Tensor};
+use flow_engine::Problem;
+use tempfile::TempDir;
+
+use super::WeightFiles;
+
+/// A folder with one weight file of these bytes.
+fn folder_with(bytes: &[u8]) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("model.safetensors"), bytes).unwrap();
+    folder
+}
+
+/// A good file with one tensor `w` of these numbers.
+fn good(numbers: &[f32], dtype: DType) -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("model.safetensors");
+    let tensor = Tensor::new(numbers, &Device::Cpu).unwrap().to_dtype(dtype).unwrap();
+    candle_core::safetensors::save(&HashMap::from([("w", tensor)]), &file).unwrap();
+    std::fs::read(file).unwrap()
+}
+
+/// What opening says, without the temporary folder's name.
+fn complaint(folder: &Path) -> String {
+    let error = WeightFiles::open(folder, "model").unwrap_err();
+    let hint = Problem::hint_of(&error).unwrap_or("none").to_owned();
+    format!("{error:#}; hint: {hint}").replace(&format!("{}/", folder.display()), "")
+}
+
+#[test]
+fn a_file_cut_short_is_recognized() {
+    let bytes = good(&[1., 2., 3., 4.], DType::F32);
+    let said = complaint(folder_with(&bytes[..bytes.len() - 5]).path());
+    let (promised, size) = (bytes.len(), bytes.len() - 5);
+    assert!(
+        said.contains(&format!(
+            "the header of `model.safetensors` promises {promised} bytes, but the file has {size}"
+        )),
+        "{said}"
+    );
+    assert!(said.contains("download it again"), "{said}");
+}
+
+#[test]
+fn a_header_cut_short_is_recognized() {
+    let bytes = good(&[1.], DType::F32);
+    let said = complaint(folder_with(&bytes[..20]).path());
+    assert!(said.contains("`model.safetensors` promises a header of"), "{said}");
+    assert!(said.contains("but has only 20"), "{said}");
+}
+
+#[test]
+fn a_header_that_promises_more_than_there_is_is_recognized() {
+    let mut bytes = good(&[1.], DType::F32);
+    bytes[..8].copy_from_slice(&u64::MAX.to_le_bytes());
+    let said = complaint(folder_with(&bytes).path());
+    assert!(said.contains("promises a header of 18446744073709551615 bytes"), "{said}");
+}
+
+#[test]
+fn something_else_under_the_name_is_recognized() {
+    let page = "<!DOCTYPE html><html>not found</html>";
+    assert!(
+        complaint(folder_with(page.as_bytes()).path())
+            .contains("`model.safetensors` is not a safetensors file")
+    );
+    assert!(
+        complaint(folder_with(b"").path())
+            .contains("`model.safetensors` has 0 bytes: it is not a safetensors file")
+    );
+}
+
+#[test]
+fn a_header_that_is_no_table_of_tensors_is_recognized() {
+    let json = br#"{"w":{"dtype":"F32","shape":[2],"data_offsets":[4,1]}}"#;
+    let bytes = [&(json.len() as u64).to_le_bytes()[..], json].concat();
+    assert!(complaint(folder_with(&bytes).path()).contains("the header of `model.safetensors` is damaged"));
+}
+
+#[test]
+fn pickles_are_refused_only_where_there_is_nothing_better() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("model.bin"), b"x").unwrap();
+    let said = complaint(folder.path());
+    assert!(said.contains("`model.bin` is a Python pickle: opening one can run any program"), "{said}");
+    assert!(said.contains("safe_serialization=True"), "{said}");
+
+    std::fs::write(folder.path().join("model.safetensors"), good(&[1.], DType::F32)).unwrap();
+    assert!(WeightFiles::open(folder.path(), "model").is_ok());
+}
+
+#[test]
+fn an_empty_folder_says_what_it_lacks() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(complaint(folder.path()).starts_with("there is no `model.safetensors` in `"));
+}
+
+#[test]
+fn numbers_that_are_none_are_found_when_they_are_read() {
+    for dtype in [DType::F32, DType::F16, DType::BF16] {
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let folder = folder_with(&good(&[1., -2., bad, 0.], dtype));
+            let files = WeightFiles::open(folder.path(), "model").unwrap();
+            let said = format!("{:#}", files.read("w").unwrap_err());
+            assert!(
+                said.contains("`w` in `") && said.contains("model.safetensors` holds a NaN or an infinity"),
+                "{said}"
+            );
+        }
+    }
+}
+
+#[test]
+fn numbers_too_large_for_float16_are_not_made_infinite() {
+    let folder = folder_with(&good(&[1., -1e6], DType::F32));
+    let files = WeightFiles::open(folder.path(), "model").unwrap();
+    let said = format!("{:#}", files.convert("w", &Device::Cpu, DType::F16).unwrap_err());
+    assert!(said.contains("holds 1000000, too large for f16"), "{said}");
+    let wide = files.convert("w", &Device::Cpu, DType::F32).unwrap();
+    assert_eq!(wide.to_vec1::<f32>().unwrap(), [1., -1e6]);
+}
+
+#[test]
+fn a_shard_that_lacks_what_the_index_lists_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("a.safetensors"), good(&[1.], DType::F32)).unwrap();
+    let index = r#"{"weight_map": {"w": "a.safetensors", "v": "a.safetensors"}}"#;
+    std::fs::write(folder.path().join("model.safetensors.index.json"), index).unwrap();
+    let said = complaint(folder.path());
+    assert!(said.contains("`model.safetensors.index.json` lists tensors that no shard has: v"), "{said}");
+
+    let index = r#"{"weight_map": {"w": "../a.safetensors"}}"#;
+    std::fs::write(folder.path().join("model.safetensors.index.json"), index).unwrap();
+    assert!(complaint(folder.path()).contains("which is not in its folder"));
+}

@@ -20,6 +20,9 @@ const END: &str = "<|endoftext|>";
 const WORDS: &str =
     r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
 
+/// The ids of several texts, `[texts][tokens]`.
+pub type Ids = Vec<Vec<u32>>;
+
 /// SDXL's two tokenizers.
 #[derive(Debug, Clone)]
 pub struct Tokenizers {
@@ -31,7 +34,7 @@ pub struct Tokenizers {
 
 impl Tokenizers {
     /// The ids of prompts for each text encoder, `[prompts][tokens]` twice.
-    pub fn encode<S: AsRef<str>>(&self, prompts: &[S]) -> Result<(Vec<Vec<u32>>, Vec<Vec<u32>>)> {
+    pub fn encode<S: AsRef<str>>(&self, prompts: &[S]) -> Result<(Ids, Ids)> {
         let all = |tokenizer: &Tokenizer| {
             prompts.iter().map(|p| tokenizer.encode(p.as_ref())).collect::<Result<_>>()
         };

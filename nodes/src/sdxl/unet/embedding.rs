@@ -15,7 +15,7 @@ use crate::ops::{Linear, silu};
 /// An odd `d`.
 pub fn sinusoids(x: &Tensor, d: usize, cosines_first: bool, shift: f64) -> Result<Tensor> {
     const LONGEST: f32 = 10_000.0;
-    anyhow::ensure!(d % 2 == 0, "sinusoids come in pairs, and {d} is odd");
+    anyhow::ensure!(d.is_multiple_of(2), "sinusoids come in pairs, and {d} is odd");
     let half = d / 2;
     let exponent = |i: usize| -(LONGEST.ln()) * i as f32 / (half as f32 - shift as f32);
     let frequencies: Vec<f32> = (0..half).map(|i| exponent(i).exp()).collect();

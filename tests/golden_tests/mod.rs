@@ -1,0 +1,14 @@
+//! One file per topic.
+
+mod support;
+
+mod folder;
+mod mini;
+mod noise;
+mod precision;
+mod sampling;
+mod scheduler;
+mod text;
+mod tokens;
+mod unet;
+mod vae;
