@@ -42,7 +42,8 @@ impl Conditioning {
             None if model.checkpoint().index().force_zeros_for_empty_prompt => positive.zeros_like()?,
             negative_prompt => embed(negative_prompt.unwrap_or_default())?,
         };
-        let digest = digest([&positive.prompt_embeds, &positive.pooled, &negative.prompt_embeds, &negative.pooled])?;
+        let digest =
+            digest([&positive.prompt_embeds, &positive.pooled, &negative.prompt_embeds, &negative.pooled])?;
         let negative_prompt = negative_prompt.map(ToOwned::to_owned);
         Ok(Self { positive, negative, prompt: prompt.to_owned(), negative_prompt, digest })
     }

@@ -61,7 +61,10 @@ impl Model {
     /// The text encoders, in the precision of the run, with their tokenizers.
     pub fn text(&self, cx: &Cx<'_>) -> Result<Arc<TextPart>> {
         self.load(&cx.shared::<Loaded>().texts, cx, |checkpoint, compute| {
-            Ok(TextPart { tokenizers: checkpoint.tokenizers()?, encoders: checkpoint.load_text_encoders(compute)? })
+            Ok(TextPart {
+                tokenizers: checkpoint.tokenizers()?,
+                encoders: checkpoint.load_text_encoders(compute)?,
+            })
         })
     }
 

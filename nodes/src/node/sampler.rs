@@ -33,8 +33,8 @@ pub(super) struct Drawing<'a> {
 }
 
 /// A sampler's way from noise to latents: denoiser, latents `[b, c, h, w]`, fresh noise, per step.
-pub(super) type Walk<'w> =
-    dyn Fn(&Denoiser<'_>, &Tensor, &mut dyn FnMut(&[usize]) -> Result<Tensor>, &mut OnStep<'_>) -> Result<Tensor> + 'w;
+pub(super) type Walk<'w> = dyn Fn(&Denoiser<'_>, &Tensor, &mut dyn FnMut(&[usize]) -> Result<Tensor>, &mut OnStep<'_>) -> Result<Tensor>
+    + 'w;
 
 /// What a sampler is called, for the record that a picture keeps of its making.
 pub(super) struct Sampler<'w> {
@@ -94,11 +94,15 @@ impl Drawing<'_> {
         let batches = seeds.chunks((LATENTS_PER_BATCH / (h * w)).max(1));
         let total = sampler.steps * batches.len();
         for (batch, seeds) in batches.enumerate() {
-            let mut on_step = |done: usize, _: &Tensor| cx.progress(batch * sampler.steps + done, total, "step");
+            let mut on_step =
+                |done: usize, _: &Tensor| cx.progress(batch * sampler.steps + done, total, "step");
             let pixels = self.draw_batch(&model, &conditioning, &canvas, seeds, sampler, &mut on_step, cx)?;
             for (pixels, &seed) in pixels.into_iter().zip(seeds) {
                 let generation = self.generation(&model, &conditioning, &canvas, seed, sampler);
-                pictures.push(Picture { generation: Some(generation), ..Picture::new(format!("seed {seed}"), pixels) });
+                pictures.push(Picture {
+                    generation: Some(generation),
+                    ..Picture::new(format!("seed {seed}"), pixels)
+                });
             }
         }
         Ok(Images { pictures })
@@ -113,7 +117,8 @@ impl Drawing<'_> {
         let [first, second] = model.checkpoint().text_configs();
         let (takes, gives) = (first.hidden_size + second.hidden_size, conditioning.width()?);
         if takes != gives {
-            let message = format!("the conditioning has {gives} features, but `{}` takes {takes}", model.name());
+            let message =
+                format!("the conditioning has {gives} features, but `{}` takes {takes}", model.name());
             return Err(Problem::new(message).hint("encode the prompt with the same model").into());
         }
         Ok(conditioning)
@@ -186,7 +191,8 @@ fn latent_size(model: &Model, field: &str, pixels: usize) -> Result<usize, Probl
     }
     let below = pixels / factor * factor;
     let near = if below == 0 { factor.to_string() } else { format!("{below} or {}", below + factor) };
-    let message = format!("`{field}` must be a multiple of {factor}, the autoencoder's factor, and is {pixels}");
+    let message =
+        format!("`{field}` must be a multiple of {factor}, the autoencoder's factor, and is {pixels}");
     Err(Problem::new(message).hint(format!("write {near}")))
 }
 
@@ -194,7 +200,8 @@ fn latent_size(model: &Model, field: &str, pixels: usize) -> Result<usize, Probl
 fn pixels(pictures: &Tensor) -> Result<Vec<RgbImage>> {
     let pictures = pictures.to_device(&Device::Cpu)?.to_dtype(DType::F32)?;
     let (b, _, h, w) = pictures.dims4()?;
-    let levels = ((pictures / 2.0)? + 0.5)?.clamp(0f32, 1f32)?.affine(255.0, 0.0)?.round()?.to_dtype(DType::U8)?;
+    let levels =
+        ((pictures / 2.0)? + 0.5)?.clamp(0f32, 1f32)?.affine(255.0, 0.0)?.round()?.to_dtype(DType::U8)?;
     let levels = levels.permute((0, 2, 3, 1))?.contiguous()?; // [b, h, w, 3]
     (0..b)
         .map(|i| {
