@@ -97,6 +97,14 @@ mod tests {
             .at(place)
             .label("read by node `out`")
             .hint("`base` gives a Model");
-        insta::assert_snapshot!(draw(&diagnostic, &Renderer::plain()), @"");
+        insta::assert_snapshot!(draw(&diagnostic, &Renderer::plain()), @r#"
+        error: `model` takes a Model, but `photo` gives Images
+         --> graphs/a.ron:3:28
+          |
+        3 |         "out": Save(model: "photo"),
+          |                            ^^^^^^^ read by node `out`
+          |
+          = hint: `base` gives a Model
+        "#);
     }
 }

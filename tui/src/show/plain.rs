@@ -3,6 +3,7 @@
 //! It only reads events, and writes on standard error.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::time::Duration;
 
 use flow_engine::{Event, Reader, Record, Status};
@@ -89,6 +90,13 @@ fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner())
 }
 
+/// A path relative to the current directory, if it lies in it.
+fn from_here(path: &str) -> String {
+    let here = std::env::current_dir().ok();
+    let inside = here.as_ref().and_then(|here| Path::new(path).strip_prefix(here).ok());
+    inside.map_or(path.to_owned(), |inside| inside.display().to_string())
+}
+
 /// A sign in a colour, if colours are welcome.
 fn sign(sign: &str, colour: u8) -> String {
     if colours_are_welcome() { format!("\x1b[{colour}m{sign}\x1b[0m") } else { sign.to_owned() }
@@ -118,7 +126,7 @@ impl Reader for Plain {
                 self.end(node);
                 self.line(&format!("{} {node:width$}  skipped: {because}", sign("-", 33)));
             }
-            Event::Preview { path, .. } => self.line(&format!("  {path}")),
+            Event::Preview { path, .. } => self.line(&format!("  {}", from_here(path))),
             Event::Warning { node, message, hint } => {
                 let about = node.as_ref().map(|node| format!("`{node}`: ")).unwrap_or_default();
                 let hint = hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default();

@@ -1,0 +1,80 @@
+//! Models that cannot be used are refused before a weight is read, or named where only a weight
+//! can tell.
+
+use super::Workshop;
+
+const UNET: &str = "unet/diffusion_pytorch_model.safetensors";
+
+/// What is told of a model after something was done to its denoiser's weights.
+fn told_after(breaking: impl Fn(&mut Vec<u8>)) -> (Workshop, super::Call) {
+    let workshop = Workshop::new();
+    let file = workshop.model_copy().join(UNET);
+    let mut bytes = std::fs::read(&file).unwrap();
+    breaking(&mut bytes);
+    std::fs::write(&file, bytes).unwrap();
+    workshop
+        .graph(r#""base": LoadSDXL(path: "model"), "p": DDIMSample(model: "base", prompt: "x", steps: 1)"#);
+    let call = workshop.call("check", &[]);
+    (workshop, call)
+}
+
+#[test]
+fn a_truncated_file_is_refused_at_the_path_that_names_its_model() {
+    let (_workshop, call) = told_after(|bytes| bytes.truncate(bytes.len() / 2));
+    assert_eq!(call.code, Some(2));
+    assert!(call.stderr.contains("unet/diffusion_pytorch_model.safetensors"), "{}", call.stderr);
+    assert!(call.stderr.contains("graphs/test.ron:2:24"), "{}", call.stderr);
+}
+
+#[test]
+fn a_header_that_promises_more_than_the_file_holds_is_refused() {
+    let (_workshop, call) = told_after(|bytes| bytes[..8].copy_from_slice(&u64::MAX.to_le_bytes()));
+    assert_eq!(call.code, Some(2));
+    assert!(call.stderr.contains("header"), "{}", call.stderr);
+}
+
+#[test]
+fn a_weight_that_is_no_number_fails_the_node_that_reads_it() {
+    let (workshop, call) = told_after(|bytes| {
+        let last = bytes.len() - 2;
+        bytes[last..].copy_from_slice(&0x7e00_u16.to_le_bytes());
+    });
+    assert_eq!(call.code, Some(0), "headers are fine: {}", call.stderr);
+    let call = workshop.call("run", &[]);
+    assert_eq!(call.code, Some(1));
+    assert!(call.stderr.contains("`p` failed") && call.stderr.contains("NaN"), "{}", call.stderr);
+}
+
+#[test]
+fn missing_unexpected_and_misshaped_tensors_are_told_together() {
+    let (_workshop, call) = told_after(|bytes| {
+        // Names of the same length, so that the header keeps its size.
+        rename(bytes, "conv_in.bias", "conv_up.bias");
+        rename(bytes, "\"shape\":[4,32,3,3]", "\"shape\":[4,3,32,3]");
+    });
+    assert_eq!(call.code, Some(2));
+    for said in [
+        "`conv_in.bias` [32] is missing",
+        "`conv_up.bias` [32] is not expected",
+        "`conv_out.weight` is [4, 3, 32, 3]",
+    ] {
+        assert!(call.stderr.contains(said), "{said} in {}", call.stderr);
+    }
+}
+
+#[test]
+fn pickles_are_refused_with_the_reason() {
+    let workshop = Workshop::new();
+    let model = workshop.model_copy();
+    std::fs::rename(model.join(UNET), model.join("unet/diffusion_pytorch_model.bin")).unwrap();
+    workshop.graph(r#""base": LoadSDXL(path: "model")"#);
+    let call = workshop.call("check", &[]);
+    assert_eq!(call.code, Some(2));
+    assert!(call.stderr.contains("pickle") && call.stderr.contains("safetensors"), "{}", call.stderr);
+}
+
+fn rename(bytes: &mut [u8], from: &str, to: &str) {
+    assert_eq!(from.len(), to.len());
+    let at = bytes.windows(from.len()).position(|window| window == from.as_bytes()).expect(from);
+    bytes[at..at + to.len()].copy_from_slice(to.as_bytes());
+}
