@@ -93,15 +93,11 @@ impl Grid {
     fn rows_of<'a>(&'a self, index: usize, pictures: &'a [Picture]) -> Vec<Row<'a>> {
         let cell =
             |picture: &'a Picture| Cell { pixels: &picture.pixels, caption: self.captions.of(picture) };
-        let columns = self.columns.unwrap_or(pictures.len()).max(1);
-        let mut rows: Vec<_> = pictures
-            .chunks(columns)
-            .map(|chunk| Row { label: "", cells: chunk.iter().map(cell).collect() })
-            .collect();
-        if rows.is_empty() {
-            rows.push(Row { label: "", cells: Vec::new() });
-        }
-        rows[0].label = self.label(index);
+        let row = |pictures: &'a [Picture]| pictures.iter().map(cell).collect();
+        let (first, rest) = pictures.split_at(self.columns.unwrap_or(usize::MAX).min(pictures.len()));
+        let mut rows = vec![Row { label: self.label(index), cells: row(first), continues: false }];
+        let below = rest.chunks(first.len().max(1));
+        rows.extend(below.map(|pictures| Row { label: "", cells: row(pictures), continues: true }));
         rows
     }
 

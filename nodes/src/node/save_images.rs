@@ -159,6 +159,22 @@ mod tests {
     }
 
     #[test]
+    fn the_graph_in_a_file_makes_the_same_file_again() {
+        let house = House::new();
+        let nodes = r#""dots": Dots(count: 3, width: 8, height: 8),
+                       "grid": Grid(images: ["dots", "dots"], captions: None, columns: 2, cell: 16),
+                       "out": SaveImages(images: "grid", path: "out/\u{1f9f8}.png")"#;
+        assert_eq!(house.run(nodes).mistakes, [""; 0]);
+        let written = house.read("out/\u{1f9f8}.png");
+        let graph = png::texts(&written).unwrap().into_iter().find(|(keyword, _)| keyword == png::GRAPH);
+        let graph = graph.unwrap().1;
+        let nodes = graph.trim().strip_prefix("Graph(\n    nodes: {").unwrap().strip_suffix("},\n)").unwrap();
+        let elsewhere = House::new();
+        assert_eq!(elsewhere.run(nodes).mistakes, [""; 0]);
+        assert_eq!(elsewhere.read("out/\u{1f9f8}.png"), written);
+    }
+
+    #[test]
     fn a_second_run_writes_nothing() {
         let house = House::new();
         let modified = || std::fs::metadata(house.root().join("out/00.png")).unwrap().modified().unwrap();

@@ -6,6 +6,8 @@
 //!           caption  caption  caption
 //!   label   picture  picture
 //! ```
+//!
+//! It does not know where pictures and words come from.
 
 use flow_engine::{Problem, Result};
 use image::imageops::{self, FilterType};
@@ -42,6 +44,8 @@ pub struct Row<'a> {
     pub label: &'a str,
     /// The pictures, from left to right.
     pub cells: Vec<Cell<'a>>,
+    /// Whether the row belongs to the one above, and so stands closer to it than to others.
+    pub continues: bool,
 }
 
 /// A picture in its row.
@@ -118,6 +122,7 @@ struct Layout<'a> {
 /// A row and its place.
 struct Line<'a> {
     top: u32,
+    continues: bool,
     picture_height: u32,
     label: Vec<String>,
     places: Vec<Place<'a>>,
@@ -155,10 +160,15 @@ impl<'a> Layout<'a> {
         let title_height = style.title.height(&self.title);
         let mut top = u64::from(style.margin);
         if title_height > 0 {
-            top += u64::from(title_height + style.gap);
+            top += u64::from(title_height + style.gap + style.gap / 2);
         }
+        let between = if self.lines.iter().any(|line| line.continues) { style.margin } else { style.gap };
         for (index, line) in self.lines.iter_mut().enumerate() {
-            top += if index > 0 { u64::from(style.gap) } else { 0 };
+            top += match index {
+                0 => 0,
+                _ if line.continues => u64::from(style.gap),
+                _ => u64::from(between),
+            };
             // A sheet on which this does not fit is refused.
             line.top = u32::try_from(top).unwrap_or(u32::MAX);
             top += u64::from(line.height(style));
@@ -197,6 +207,7 @@ impl<'a> Line<'a> {
         let picture_height = places.iter().map(|place| place.height).max().unwrap_or(0);
         Self {
             top: 0,
+            continues: row.continues,
             picture_height,
             label: style.label.wrap(row.label, style.label_width, LABEL_LINES),
             places,
@@ -222,7 +233,8 @@ impl Place<'_> {
         let x = left + (width - self.width) / 2;
         let y = top + (height - self.height) / 2;
         edge(canvas, (x, y), (self.width, self.height));
-        let picture = resized(self.pixels, self.width, self.height);
+        // The sharpest of the filters both ways; on drawn pictures of 64 pixels too, by eye.
+        let picture = imageops::resize(self.pixels, self.width, self.height, FilterType::Lanczos3);
         imageops::replace(canvas, &picture, x.into(), y.into());
         style.caption.draw(canvas, &self.caption, (left, top + height + style.gap / 2), FAINT_INK);
     }
@@ -236,12 +248,60 @@ fn fitted(pixels: &RgbImage, cell: u32) -> (u32, u32) {
     (scale(width), scale(height))
 }
 
-fn resized(pixels: &RgbImage, width: u32, height: u32) -> RgbImage {
-    imageops::resize(pixels, width, height, FilterType::Lanczos3)
-}
-
 /// A line of one pixel around a rectangle.
 fn edge(canvas: &mut RgbImage, (x, y): (u32, u32), (width, height): (u32, u32)) {
     let edge = RgbImage::from_pixel(width + 2, height + 2, EDGE);
     imageops::replace(canvas, &edge, i64::from(x) - 1, i64::from(y) - 1);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sheet(pixels: &RgbImage, count: usize, cell: u32) -> Result<RgbImage> {
+        let cells = (0..count).map(|_| Cell { pixels, caption: String::new() }).collect();
+        Sheet { title: "", rows: vec![Row { label: "", cells, continues: false }], cell }.draw(|_| Ok(()))
+    }
+
+    #[test]
+    fn the_longer_side_of_a_picture_is_that_of_a_cell() {
+        assert_eq!(fitted(&RgbImage::new(64, 64), 256), (256, 256));
+        assert_eq!(fitted(&RgbImage::new(1000, 500), 256), (256, 128));
+        assert_eq!(fitted(&RgbImage::new(1, 9000), 16), (1, 16));
+    }
+
+    #[test]
+    fn margins_are_even() {
+        let black = sheet(&RgbImage::new(10, 10), 2, 64).unwrap();
+        let dark = |(_, _, pixel): &(u32, u32, &Rgb<u8>)| pixel.0 == [0; 3];
+        let places: Vec<_> = black.enumerate_pixels().filter(dark).map(|(x, y, _)| (x, y)).collect();
+        let (left, top) = places[0];
+        let (right, bottom) = places[places.len() - 1];
+        assert_eq!((left, top), (12, 12));
+        assert_eq!((black.width() - 1 - right, black.height() - 1 - bottom), (12, 12));
+        assert_eq!(places.len(), 2 * 64 * 64);
+    }
+
+    #[test]
+    fn an_absurd_sheet_is_refused_before_it_is_made() {
+        let refused = sheet(&RgbImage::new(1, 1), 100_000, 2048).unwrap_err().to_string();
+        assert_eq!(refused, "the sheet would be 208800120 x 2208 pixels, and 100 million are the most");
+    }
+
+    #[test]
+    fn drawing_stops_when_it_is_told_to() {
+        let pixels = RgbImage::new(1, 1);
+        let row = |count| Row {
+            label: "",
+            cells: (0..count).map(|_| Cell { pixels: &pixels, caption: String::new() }).collect(),
+            continues: false,
+        };
+        let mut seen = Vec::new();
+        let drawn = Sheet { title: "", rows: vec![row(2), row(2)], cell: 16 }.draw(|done| {
+            seen.push(done);
+            if done == 3 { Err(flow_engine::Cancelled.into()) } else { Ok(()) }
+        });
+        assert!(drawn.unwrap_err().is::<flow_engine::Cancelled>());
+        assert_eq!(seen, [1, 2, 3]);
+    }
 }
