@@ -3,7 +3,7 @@
 //! Opening reads configurations and headers and no weight, so it is cheap, and a folder that does not fit its own
 //! configurations is refused with everything that is wrong with it at once. Weights are read when a network is loaded.
 //!
-//! Nothing here knows adapters yet; they belong in [`Loading`], where a tensor of the file becomes a network's.
+//! Nothing here knows adapters: they fold into a [`Source`] around [`Checkpoint::source`], between file and network.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -164,6 +164,11 @@ impl Checkpoint {
         })
     }
 
+    /// One part's tensors as its network takes them.
+    pub fn source<'a>(&'a self, part: Part, compute: &'a Compute) -> FromFiles<'a> {
+        FromFiles { files: self.weights(part), compute }
+    }
+
     fn load<T>(
         &self,
         part: Part,
@@ -171,7 +176,7 @@ impl Checkpoint {
         new: impl FnOnce(&Weights<'_>) -> Result<T>,
     ) -> Result<T> {
         compute.check()?;
-        new(&Weights::new(&Loading { files: self.weights(part), compute }))
+        new(&Weights::new(&self.source(part, compute)))
     }
 
     /// The tensors that each part's constructor asks for.
@@ -238,14 +243,14 @@ impl Checkpoint {
     }
 }
 
-/// A part's tensors on their way into a network.
-struct Loading<'a> {
+/// A part's tensors on their way from its files into a network.
+#[derive(Debug, Clone, Copy)]
+pub struct FromFiles<'a> {
     files: &'a WeightFiles,
     compute: &'a Compute,
 }
 
-impl Source for Loading<'_> {
-    /// File to network: the file's tensor, then (one day) what adapters make of it, then type and device.
+impl Source for FromFiles<'_> {
     fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
         let tensor = self.files.convert(name, &self.compute.device, self.compute.dtype)?;
         Ok(tensor.reshape(shape)?) // only old 1x1 attention kernels differ, see `same_shape`
