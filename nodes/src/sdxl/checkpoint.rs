@@ -83,8 +83,7 @@ impl Checkpoint {
             [config::read(&config_of(Part::TextEncoder))?, config::read(&config_of(Part::TextEncoder2))?];
         let scheduler = config::read(&folder.join("scheduler/scheduler_config.json"))?;
 
-        let opened = Part::ALL.map(|part| Ok((part, open_part(folder, part)?)));
-        let weights: BTreeMap<_, _> = opened.into_iter().collect::<Result<_>>()?;
+        let weights = open_parts(folder)?;
         let files = files_of(folder, &weights);
         let this = Self { folder: folder.to_owned(), files, weights, index, unet, vae, text, scheduler };
         this.check_widths()?;
@@ -223,7 +222,8 @@ impl Checkpoint {
         }
         if vector != wants {
             wrong.push(format!(
-                "the denoiser's `projection_class_embeddings_input_dim` is {wants}, but pooled text and time ids are {vector} features"
+                "the denoiser's `projection_class_embeddings_input_dim` is {wants}, \
+                 but pooled text and time ids are {vector} features"
             ));
         }
         if self.unet.in_channels != self.vae.latent_channels {
@@ -255,6 +255,20 @@ impl Source for FromFiles<'_> {
         let tensor = self.files.convert(name, &self.compute.device, self.compute.dtype)?;
         Ok(tensor.reshape(shape)?) // only old 1x1 attention kernels differ, see `same_shape`
     }
+}
+
+/// The weights of all parts, or why they cannot be opened: one reason for each.
+fn open_parts(folder: &Path) -> Result<BTreeMap<Part, WeightFiles>> {
+    let opened = Part::ALL.map(|part| open_part(folder, part).map(|files| (part, files)));
+    let (opened, mut failed): (Vec<_>, Vec<_>) = opened.into_iter().partition(Result::is_ok);
+    if failed.len() == 1 {
+        return failed.remove(0).map(|only| BTreeMap::from([only]));
+    }
+    let reasons: Vec<_> = failed.into_iter().filter_map(Result::err).collect();
+    let Some(first) = reasons.first() else { return opened.into_iter().collect() };
+    let said: Vec<_> = reasons.iter().map(|reason| format!("{reason:#}")).collect();
+    let message = format!("the weights in `{}` cannot be opened:\n  {}", folder.display(), said.join("\n  "));
+    Err(Problem::new(message).hint(Problem::hint_of(first).unwrap_or("download the model again")).into())
 }
 
 fn open_part(folder: &Path, part: Part) -> Result<WeightFiles> {

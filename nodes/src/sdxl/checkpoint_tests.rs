@@ -92,6 +92,16 @@ fn everything_that_does_not_fit_is_said_at_once() {
 }
 
 #[test]
+fn every_part_that_cannot_be_opened_is_said_at_once() {
+    let folder = copy();
+    std::fs::write(folder.path().join(VAE), "nonsense, but long enough").unwrap();
+    std::fs::remove_file(folder.path().join("text_encoder/model.safetensors")).unwrap();
+    let said = complaint(folder.path());
+    assert!(said.contains(&format!("{VAE}` is not a safetensors file")), "{said}");
+    assert!(said.contains("there is no `model.safetensors` in `"), "{said}");
+}
+
+#[test]
 fn a_number_that_is_none_is_found_when_its_network_is_loaded() {
     let folder = copy();
     change(folder.path(), VAE, |tensors| {
