@@ -12,8 +12,8 @@ fn relative_error(found: &Tensor, expected: &Tensor) -> f64 {
     rms(&(found.to_dtype(DType::F32).unwrap() - expected).unwrap()) / rms(expected)
 }
 
-/// Measured on the set of the repository: 2.3e-3 and 2.5e-2 at worst. Other widths round otherwise, so twice that and more;
-/// bfloat16 has three bits less, which is a factor of eight.
+/// Measured on the set of the repository: 2.3e-3 and 2.5e-2 at worst. Other widths round otherwise, so twice that and
+/// more; bfloat16 has three bits less, which is a factor of eight.
 const TOLERANCES: [(DType, f64); 2] = [(DType::F16, 8e-3), (DType::BF16, 6e-2)];
 
 #[test]

@@ -3,7 +3,7 @@
 //! Opening reads configurations and headers and no weight, so it is cheap, and a folder that does not fit its own
 //! configurations is refused with everything that is wrong with it at once. Weights are read when a network is loaded.
 //!
-//! Nothing here knows adapters yet; they belong in [`Loading`], where a tensor of the file becomes a network's.
+//! Nothing here knows adapters: they fold into a [`Source`] around [`Checkpoint::source`], between file and network.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -83,8 +83,7 @@ impl Checkpoint {
             [config::read(&config_of(Part::TextEncoder))?, config::read(&config_of(Part::TextEncoder2))?];
         let scheduler = config::read(&folder.join("scheduler/scheduler_config.json"))?;
 
-        let opened = Part::ALL.map(|part| Ok((part, open_part(folder, part)?)));
-        let weights: BTreeMap<_, _> = opened.into_iter().collect::<Result<_>>()?;
+        let weights = open_parts(folder)?;
         let files = files_of(folder, &weights);
         let this = Self { folder: folder.to_owned(), files, weights, index, unet, vae, text, scheduler };
         this.check_widths()?;
@@ -164,6 +163,11 @@ impl Checkpoint {
         })
     }
 
+    /// One part's tensors as its network takes them.
+    pub fn source<'a>(&'a self, part: Part, compute: &'a Compute) -> FromFiles<'a> {
+        FromFiles { files: self.weights(part), compute }
+    }
+
     fn load<T>(
         &self,
         part: Part,
@@ -171,7 +175,7 @@ impl Checkpoint {
         new: impl FnOnce(&Weights<'_>) -> Result<T>,
     ) -> Result<T> {
         compute.check()?;
-        new(&Weights::new(&Loading { files: self.weights(part), compute }))
+        new(&Weights::new(&self.source(part, compute)))
     }
 
     /// The tensors that each part's constructor asks for.
@@ -218,7 +222,8 @@ impl Checkpoint {
         }
         if vector != wants {
             wrong.push(format!(
-                "the denoiser's `projection_class_embeddings_input_dim` is {wants}, but pooled text and time ids are {vector} features"
+                "the denoiser's `projection_class_embeddings_input_dim` is {wants}, \
+                 but pooled text and time ids are {vector} features"
             ));
         }
         if self.unet.in_channels != self.vae.latent_channels {
@@ -238,18 +243,32 @@ impl Checkpoint {
     }
 }
 
-/// A part's tensors on their way into a network.
-struct Loading<'a> {
+/// A part's tensors on their way from its files into a network.
+#[derive(Debug, Clone, Copy)]
+pub struct FromFiles<'a> {
     files: &'a WeightFiles,
     compute: &'a Compute,
 }
 
-impl Source for Loading<'_> {
-    /// File to network: the file's tensor, then (one day) what adapters make of it, then type and device.
+impl Source for FromFiles<'_> {
     fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
         let tensor = self.files.convert(name, &self.compute.device, self.compute.dtype)?;
         Ok(tensor.reshape(shape)?) // only old 1x1 attention kernels differ, see `same_shape`
     }
+}
+
+/// The weights of all parts, or why they cannot be opened: one reason for each.
+fn open_parts(folder: &Path) -> Result<BTreeMap<Part, WeightFiles>> {
+    let opened = Part::ALL.map(|part| open_part(folder, part).map(|files| (part, files)));
+    let (opened, mut failed): (Vec<_>, Vec<_>) = opened.into_iter().partition(Result::is_ok);
+    if failed.len() == 1 {
+        return failed.remove(0).map(|only| BTreeMap::from([only]));
+    }
+    let reasons: Vec<_> = failed.into_iter().filter_map(Result::err).collect();
+    let Some(first) = reasons.first() else { return opened.into_iter().collect() };
+    let said: Vec<_> = reasons.iter().map(|reason| format!("{reason:#}")).collect();
+    let message = format!("the weights in `{}` cannot be opened:\n  {}", folder.display(), said.join("\n  "));
+    Err(Problem::new(message).hint(Problem::hint_of(first).unwrap_or("download the model again")).into())
 }
 
 fn open_part(folder: &Path, part: Part) -> Result<WeightFiles> {

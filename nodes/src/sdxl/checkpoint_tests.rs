@@ -92,6 +92,16 @@ fn everything_that_does_not_fit_is_said_at_once() {
 }
 
 #[test]
+fn every_part_that_cannot_be_opened_is_said_at_once() {
+    let folder = copy();
+    std::fs::write(folder.path().join(VAE), "nonsense, but long enough").unwrap();
+    std::fs::remove_file(folder.path().join("text_encoder/model.safetensors")).unwrap();
+    let said = complaint(folder.path());
+    assert!(said.contains(&format!("{VAE}` is not a safetensors file")), "{said}");
+    assert!(said.contains("there is no `model.safetensors` in `"), "{said}");
+}
+
+#[test]
 fn a_number_that_is_none_is_found_when_its_network_is_loaded() {
     let folder = copy();
     change(folder.path(), VAE, |tensors| {
@@ -179,4 +189,43 @@ fn layers_know_their_names() {
     let layout = Checkpoint::open(&mini()).unwrap().layout(Part::Unet).unwrap();
     assert!(layout.contains_key("down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q.weight"));
     assert!(layout.contains_key("up_blocks.0.upsamplers.0.conv.bias"));
+}
+
+/// The number of tensors and of numbers in a layout.
+fn count(layout: &BTreeMap<String, Vec<usize>>) -> (usize, usize) {
+    (layout.len(), layout.values().map(|shape| shape.iter().product::<usize>()).sum())
+}
+
+/// The four networks of stabilityai/stable-diffusion-xl-base-1.0 have 2,567,463,684, 83,653,863, 123,060,480 and
+/// 694,659,840 parameters; the denoiser's file has 1680 tensors.
+#[test]
+fn sdxl_base_is_the_same_code() {
+    let unet: UNetConfig = serde_json::from_value(serde_json::json!({
+        "act_fn": "silu", "addition_embed_type": "text_time", "addition_time_embed_dim": 256,
+        "attention_head_dim": [5, 10, 20], "block_out_channels": [320, 640, 1280], "cross_attention_dim": 2048,
+        "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"], "in_channels": 4,
+        "layers_per_block": 2, "out_channels": 4, "projection_class_embeddings_input_dim": 2816,
+        "transformer_layers_per_block": [1, 2, 10], "use_linear_projection": true,
+        "up_block_types": ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"],
+    }))
+    .unwrap();
+    assert_eq!(count(&Layout::of(|w| UNet::new(&unet, w)).unwrap()), (1680, 2_567_463_684));
+
+    let vae: VaeConfig = serde_json::from_value(serde_json::json!({
+        "in_channels": 3, "out_channels": 3, "latent_channels": 4, "layers_per_block": 2,
+        "block_out_channels": [128, 256, 512, 512], "scaling_factor": 0.13025,
+    }))
+    .unwrap();
+    assert_eq!(count(&Layout::of(|w| Vae::new(&vae, w)).unwrap()).1, 83_653_863);
+
+    for (width, layers, heads, projects, parameters) in
+        [(768, 12, 12, false, 123_060_480), (1280, 32, 20, true, 694_659_840)]
+    {
+        let text: TextConfig = serde_json::from_value(serde_json::json!({
+            "vocab_size": 49408, "hidden_size": width, "intermediate_size": 4 * width, "num_hidden_layers": layers,
+            "num_attention_heads": heads, "max_position_embeddings": 77, "projection_dim": width,
+        }))
+        .unwrap();
+        assert_eq!(count(&Layout::of(|w| TextEncoder::new(&text, projects, w)).unwrap()).1, parameters);
+    }
 }

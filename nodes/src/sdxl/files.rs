@@ -263,7 +263,10 @@ fn absent(folder: &Path, stem: &str) -> Problem {
             "`{}` is a Python pickle: opening one can run any program, so Flow does not",
             pickle.display()
         ))
-        .hint("get the safetensors of this model, or save it again with `pipe.save_pretrained(folder, safe_serialization=True)`"),
+        .hint(
+            "get the safetensors of this model, \
+             or save it again with `pipe.save_pretrained(folder, safe_serialization=True)`",
+        ),
         None => Problem::new(format!("there is no `{stem}.safetensors` in `{}`", folder.display()))
             .hint("the folder is not a complete diffusers model: download it again"),
     }

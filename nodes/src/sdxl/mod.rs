@@ -18,10 +18,10 @@ pub mod unet;
 pub mod vae;
 pub mod weights;
 
-pub use checkpoint::{Checkpoint, Part};
+pub use checkpoint::{Checkpoint, FromFiles, Part};
 pub use text_encoder::{TextEmbeds, TextEncoder, TextEncoders};
 pub use tokenizer::{Tokenizer, Tokenizers};
 pub use trace::Trace;
 pub use unet::UNet;
 pub use vae::Vae;
-pub use weights::Compute;
+pub use weights::{Compute, Source, Weights};

@@ -171,3 +171,62 @@ fn classic_rules(folder: &Path, special: &Special) -> Result<Value> {
         },
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn mini(folder: &str) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/mini-sdxl").join(folder)
+    }
+
+    /// A copy of a tokenizer's folder with other bytes in one file.
+    fn spoiled(file: &str, bytes: Option<&str>) -> tempfile::TempDir {
+        let copy = tempfile::tempdir().unwrap();
+        for name in ["vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json"] {
+            std::fs::copy(mini("tokenizer").join(name), copy.path().join(name)).unwrap();
+        }
+        match bytes {
+            Some(bytes) => std::fs::write(copy.path().join(file), bytes).unwrap(),
+            None => std::fs::remove_file(copy.path().join(file)).unwrap(),
+        }
+        copy
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_used_is_named() {
+        let cases = [
+            ("vocab.json", Some("{"), "vocab.json` is not the file it should be"),
+            ("vocab.json", Some("{}"), "vocab.json` lacks the special token `<|startoftext|>`"),
+            ("merges.txt", None, "cannot read `"),
+            ("merges.txt", Some("nonsense without a vocabulary\n"), "is no tokenizer"),
+            ("tokenizer_config.json", None, "tokenizer_config.json`"),
+            ("tokenizer_config.json", Some(r#"{"model_max_length": 1}"#), "`model_max_length` is 1"),
+            ("tokenizer.json", Some("{}"), "tokenizer.json` is no tokenizer"),
+        ];
+        for (file, bytes, says) in cases {
+            let said = format!("{:#}", Tokenizer::open(spoiled(file, bytes).path()).unwrap_err());
+            assert!(said.contains(says), "{file}: {said}");
+        }
+    }
+
+    #[test]
+    fn every_text_has_the_same_length_and_its_end() {
+        let tokenizer = Tokenizer::open(&mini("tokenizer")).unwrap();
+        for text in ["", "a photo of a cat", &"very ".repeat(100)] {
+            let ids = tokenizer.encode(text).unwrap();
+            assert_eq!(ids.len(), tokenizer.length());
+            assert!(ids.contains(&tokenizer.end), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_padding_token_is_special_inside_a_text_too() {
+        let (first, second) = (Tokenizer::open(&mini("tokenizer")), Tokenizer::open(&mini("tokenizer_2")));
+        let (first, second) = (first.unwrap(), second.unwrap());
+        assert_eq!(second.encode_unpadded("!!!").unwrap()[1..4], [0, 0, 0]);
+        assert_ne!(first.encode_unpadded("!").unwrap()[1], 0);
+    }
+}

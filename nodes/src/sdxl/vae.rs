@@ -71,7 +71,8 @@ impl Vae {
     /// # Errors
     /// A picture too small for the levels.
     pub fn encode(&self, image: &Tensor) -> Result<Posterior> {
-        let moments = through(self.quant.as_ref(), self.encoder.forward(image)?)?;
+        let image = image.to_dtype(self.encoder.conv_in.weight.dtype())?;
+        let moments = through(self.quant.as_ref(), self.encoder.forward(&image)?)?;
         let halves = moments.chunk(2, 1)?;
         Ok(Posterior {
             mean: halves[0].contiguous()?,
@@ -86,6 +87,7 @@ impl Vae {
 
     /// Scaled `latents` `[b, c, h, w]` to pictures `[b, 3, 8 h, 8 w]`, about -1..=1 and not clamped.
     pub fn decode(&self, latents: &Tensor) -> Result<Tensor> {
+        let latents = latents.to_dtype(self.decoder.conv_in.weight.dtype())?;
         let z = ((latents / self.config.scaling_factor)? + self.config.shift_factor.unwrap_or(0.0))?;
         self.decoder.forward(&through(self.post_quant.as_ref(), z)?)
     }

@@ -126,10 +126,16 @@ impl UNetConfig {
         if levels == 0 {
             wrong.push("`block_out_channels` is empty".into());
         }
-        let kinds = ["DownBlock2D", "CrossAttnDownBlock2D", "UpBlock2D", "CrossAttnUpBlock2D"];
-        let unknown =
-            self.down_block_types.iter().chain(&self.up_block_types).filter(|k| !kinds.contains(&k.as_str()));
-        wrong.extend(unknown.map(|kind| format!("blocks of the kind `{kind}` are not supported")));
+        for (kinds, known) in [
+            (&self.down_block_types, ["DownBlock2D", "CrossAttnDownBlock2D"]),
+            (&self.up_block_types, ["UpBlock2D", "CrossAttnUpBlock2D"]),
+        ] {
+            let unknown = kinds.iter().filter(|kind| !known.contains(&kind.as_str()));
+            wrong.extend(
+                unknown
+                    .map(|kind| format!("a `{kind}` is not supported there; only {}", known.join(" and "))),
+            );
+        }
         for (i, &channels) in self.block_out_channels.iter().enumerate() {
             let (groups, heads) = (self.norm_num_groups, self.heads(i));
             if groups == 0 || channels % groups != 0 {
