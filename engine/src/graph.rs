@@ -206,7 +206,7 @@ fn wrong_wire(
     let type_name = type_name.filter(|type_name| *type_name != wire.type_name)?;
     let message =
         format!("`{}` takes {}, but `{}` gives {type_name}", wire.label(), a(&wire.type_name), wire.from);
-    Some(problem(message).label(read_by).hint(givers(&wire.type_name, given, registry)))
+    Some(problem(message).label(read_by).hint(givers(&wire.type_name, &reader.name, given, registry)))
 }
 
 /// A type's name with its article; names of pictures are plural and take none.
@@ -218,18 +218,19 @@ fn a(type_name: &str) -> String {
     }
 }
 
-/// Which nodes of the graph give a type, or else which kinds do.
-fn givers(type_name: &str, given: &HashMap<String, Option<&'static str>>, registry: &Registry) -> String {
-    let mut nodes: Vec<_> = given
-        .iter()
-        .filter(|(_, given)| **given == Some(type_name))
-        .map(|(name, _)| format!("`{name}`"))
-        .collect();
-    nodes.sort();
-    let mut names = nodes;
+/// Which other nodes of the graph give a type, or else which kinds do.
+fn givers(
+    type_name: &str,
+    reader: &str,
+    given: &HashMap<String, Option<&'static str>>,
+    registry: &Registry,
+) -> String {
+    let others = given.iter().filter(|(name, given)| **given == Some(type_name) && *name != reader);
+    let mut names: Vec<_> = others.map(|(name, _)| format!("`{name}`")).collect();
+    names.sort();
     if names.is_empty() {
-        names =
-            registry.kinds_giving(type_name).iter().map(|kind| format!("a node of kind `{kind}`")).collect();
+        let kinds = registry.kinds_giving(type_name);
+        names = kinds.iter().map(|kind| format!("a node of kind `{kind}`")).collect();
     }
     match &names[..] {
         [] => format!("no kind of node gives {type_name}"),

@@ -71,6 +71,11 @@ impl NodeType {
         };
         properties.into_iter().flatten().map(field).collect()
     }
+
+    /// The field of this name.
+    pub fn field(&self, name: &str) -> Option<Field> {
+        self.fields().into_iter().find(|field| field.name == name)
+    }
 }
 
 /// One field of a kind: an input or a parameter.
@@ -90,6 +95,23 @@ pub struct Field {
     pub doc: String,
     /// For an enum, its variants and what they mean.
     pub choices: Vec<(String, String)>,
+}
+
+impl Field {
+    /// What it takes, in words with an article: "a whole number, at least 1".
+    pub fn takes(&self) -> String {
+        let range = self.range.as_ref().map(|range| format!(", {range}")).unwrap_or_default();
+        let what = match self.type_name.as_str() {
+            "text" => "text in quotes".to_owned(),
+            "true or false" => "true or false".to_owned(),
+            list if list.starts_with("list of ") => format!("a {list}, in square brackets"),
+            wire if wire.starts_with(char::is_uppercase) => {
+                format!("the name of a node that gives {wire}, in quotes")
+            }
+            other => format!("a {other}"),
+        };
+        format!("{what}{range}")
+    }
 }
 
 /// The type of a field in words.

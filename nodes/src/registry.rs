@@ -27,3 +27,27 @@ pub fn registry() -> Registry {
     ];
     Registry::new(NUMERICS, types)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_and_every_field_has_its_manual() {
+        for node_type in registry().types() {
+            assert!(!node_type.doc().is_empty(), "{}", node_type.kind);
+            for field in node_type.fields() {
+                assert!(!field.doc.is_empty(), "{}.{}", node_type.kind, field.name);
+                assert_ne!(field.type_name, "value", "{}.{}", node_type.kind, field.name);
+            }
+        }
+    }
+
+    #[test]
+    fn every_kind_has_the_name_of_its_struct() {
+        // The graph that a picture carries is written with the names of the structs.
+        for node_type in registry().types() {
+            assert_eq!(node_type.schema["title"], node_type.kind);
+        }
+    }
+}

@@ -9,7 +9,7 @@ fn a_wire_of_another_type_is_told_with_who_gives_the_right_one() {
     let nodes = r#""a": Give(value: 1), "s": Say(number: "a"), "t": Add(numbers: ["a", "s"])"#;
     assert_eq!(
         mistakes(nodes, &[]),
-        ["\"s\": `numbers[1]` takes a Number, but `s` gives Text (`a` and `t` give Number)"]
+        ["\"s\": `numbers[1]` takes a Number, but `s` gives Text (`a` gives Number)"]
     );
 }
 

@@ -35,7 +35,11 @@ pub fn read_ron<'r>(document: Arc<Document>, overrides: &[Override], registry: &
     let mut reader = Reader { document: &document, overrides, registry, source };
     match options().from_str::<GraphFile<'_>>(&document.text) {
         Ok(file) => reader.read_entries(&file.nodes.0),
-        Err(error) => reader.refuse(&mistake(&error, &document.text), 0),
+        Err(error) => {
+            let mut found = mistake(&error, &document.text);
+            found.hint.get_or_insert_with(|| "write Graph(nodes: {\"name\": Kind(..), ..})".to_owned());
+            reader.refuse(&found, 0);
+        }
     }
     reader.source
 }
@@ -116,7 +120,7 @@ impl<'r> Reader<'_, 'r> {
             return Err(problems);
         }
         let node = (node_type.read_ron)(&spliced.text)
-            .map_err(|error| vec![spliced.field_diagnostic(mistake(&error, &spliced.text))])?;
+            .map_err(|error| vec![spliced.field_diagnostic(mistake(&error, &spliced.text), node_type)])?;
         let fields = spliced.fields.into_iter().map(|field| (field.name, field.value)).collect();
         Ok(SourceNode { name: name.to_owned(), node_type, place, fields, node })
     }

@@ -9,6 +9,8 @@ pub(super) struct Mistake {
     pub message: String,
     pub span: std::ops::Range<usize>,
     pub hint: Option<String>,
+    /// Whether the span is a name that the message is about.
+    pub is_name: bool,
 }
 
 /// Puts one of RON's errors about `text` into words.
@@ -19,7 +21,7 @@ pub(super) fn mistake(error: &SpannedError, text: &str) -> Mistake {
         Some(name) => last_occurrence(text, name, reached),
         None => first_letter(text, offset(text, error.span.start.line, error.span.start.col).min(reached)),
     };
-    Mistake { message, span, hint }
+    Mistake { message, span, hint, is_name: wrong_name(&error.code).is_some() }
 }
 
 /// What RON objects to, and what to write instead.
@@ -37,12 +39,27 @@ fn words(error: &Error) -> (String, Option<String>) {
             (format!("`{owner}` needs the field `{field}`"), Some(format!("write `{field}: ..`")))
         }
         Error::DuplicateStructField { field, .. } => (format!("`{field}` is written twice"), None),
-        Error::Eof | Error::ExpectedMapEnd | Error::ExpectedStructLikeEnd | Error::ExpectedArrayEnd => (
-            in_small_letters(error),
-            Some("a bracket, a comma or a quote is missing before this place".to_owned()),
-        ),
+        other if is_about_signs(other) => {
+            let hint = "a bracket, a comma or a quote is missing before this place";
+            (in_small_letters(other), Some(hint.to_owned()))
+        }
         other => (in_small_letters(other), None),
     }
+}
+
+/// Whether an error is about the signs between values, and so about what stands before it.
+fn is_about_signs(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Eof
+            | Error::ExpectedArrayEnd
+            | Error::ExpectedComma
+            | Error::ExpectedIdentifier
+            | Error::ExpectedMapColon
+            | Error::ExpectedMapEnd
+            | Error::ExpectedStringEnd
+            | Error::ExpectedStructLikeEnd
+    )
 }
 
 /// "did you mean .." where a name is near, and the whole list in any case.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Override;
 use super::outline::{Outline, offset_in};
 use super::ron_error::Mistake;
-use crate::{Diagnostic, Document, Place};
+use crate::{Diagnostic, Document, NodeType, Place};
 
 /// A node's text as it will be read, and the places of its fields.
 pub(super) struct Spliced {
@@ -84,19 +84,26 @@ impl Spliced {
         self.fields.push(FieldPlaces { name: set.field.clone(), name_place, value, span });
     }
 
-    /// A mistake in the spliced text, at the place that its bytes came from. What is not about a
-    /// name inside the value is said of the whole field.
-    pub fn field_diagnostic(&self, found: Mistake) -> Diagnostic {
+    /// A mistake in the spliced text, at the place that its bytes came from. A wrong name inside a
+    /// value is told itself; of any other value the whole is told, and what was expected there.
+    pub fn field_diagnostic(&self, found: Mistake, node_type: &NodeType) -> Diagnostic {
         let at = found.span.start;
-        let field = self.fields.iter().find(|field| field.span.start <= at && at <= field.span.end);
-        let (place, message) = match field {
-            Some(field) if found.span.len() <= 1 => {
-                (field.value.clone(), format!("`{}`: {}", field.name, found.message))
-            }
-            Some(field) => (self.place(found.span), format!("`{}`: {}", field.name, found.message)),
-            None => (self.place(found.span), found.message),
+        let Some(field) = self.fields.iter().find(|field| field.span.start <= at && at <= field.span.end)
+        else {
+            return Diagnostic::error(found.message).at(self.place(found.span)).maybe_hint(found.hint);
         };
-        Diagnostic::error(message).at(place).maybe_hint(found.hint)
+        let described = node_type.field(&field.name).filter(|described| described.choices.is_empty());
+        match described {
+            Some(described) if !found.is_name => {
+                let message = format!("`{}` takes {}", field.name, described.takes());
+                Diagnostic::error(message).at(field.value.clone())
+            }
+            _ => {
+                let place = if found.is_name { self.place(found.span) } else { field.value.clone() };
+                let message = format!("`{}`: {}", field.name, found.message);
+                Diagnostic::error(message).at(place).maybe_hint(found.hint)
+            }
+        }
     }
 
     fn place(&self, span: Range<usize>) -> Place {

@@ -40,7 +40,10 @@ fn a_wrong_variant_is_told_with_its_choices() {
 
 #[test]
 fn a_value_of_the_wrong_type_is_told_at_the_value() {
-    assert_eq!(mistakes(r#""a": Give(value: "one")"#, &[]), ["\"one\": `value`: expected float"]);
+    assert_eq!(
+        mistakes(r#""a": Give(value: "one")"#, &[]),
+        ["\"one\": `value` takes a number, from 0 to 100"]
+    );
 }
 
 #[test]
@@ -107,5 +110,8 @@ fn a_mistake_in_an_override_points_at_the_override() {
             "b.value: there is no node `b` to set (did you mean `a`?)"
         ]
     );
-    assert_eq!(mistakes(r#""a": Give(value: 1)"#, &["a.value=\"x\""]), ["\"x\": `value`: expected float"]);
+    assert_eq!(
+        mistakes(r#""a": Give(value: 1)"#, &["a.value=\"x\""]),
+        ["\"x\": `value` takes a number, from 0 to 100"]
+    );
 }
