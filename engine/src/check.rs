@@ -5,7 +5,7 @@
 //! so that the nodes behind them are checked against real values.
 
 use crate::context::{Check, Cx, Outputs, Session, Stop};
-use crate::{Diagnostic, Events, Graph, GraphNode, Nature};
+use crate::{Diagnostic, Events, Graph, GraphNode, Nature, Output, Result};
 
 /// Checks a graph's nodes, in an order that respects the wires.
 ///
@@ -27,7 +27,10 @@ pub fn check(graph: &Graph<'_>, session: &Session) -> Result<(), Vec<Diagnostic>
         if node.source.node_type.nature == Nature::Instant && diagnostics.len() == before && has_inputs {
             match run_instantly(node, session, &outputs) {
                 Ok(output) => drop(outputs.insert(node.name().to_owned(), output)),
-                Err(problem) => diagnostics.push(problem),
+                Err(error) => {
+                    let problem = Diagnostic::from_error(&error).node(node.name());
+                    diagnostics.push(problem.at(node.source.place.clone()));
+                }
             }
         }
     }
@@ -35,13 +38,8 @@ pub fn check(graph: &Graph<'_>, session: &Session) -> Result<(), Vec<Diagnostic>
     if diagnostics.is_empty() { Ok(()) } else { Err(diagnostics) }
 }
 
-fn run_instantly(
-    node: &GraphNode<'_>,
-    session: &Session,
-    inputs: &Outputs,
-) -> Result<crate::Output, Diagnostic> {
+fn run_instantly(node: &GraphNode<'_>, session: &Session, inputs: &Outputs) -> Result<Output> {
     let (events, stop) = (Events::silent(), Stop::default());
     let cx = Cx { session, node: node.name(), inputs, events: &events, stop: &stop, key: None, graph: None };
-    let place = || node.source.place.clone();
-    node.source.node.run(&cx).map_err(|error| Diagnostic::from_error(&error).node(node.name()).at(place()))
+    node.source.node.run(&cx)
 }

@@ -89,21 +89,19 @@ fn range_mistake(schema: &Json, value: &Json) -> Option<String> {
 ///
 /// The minimum 0 and the maximum that `schemars` gives to every unsigned integer do not count.
 pub(crate) fn range_words(schema: &Json) -> Option<String> {
-    let unsigned = schema["format"].as_str().is_some_and(|format| format.starts_with("uint"));
-    let minimum = schema.get("minimum").filter(|limit| !(unsigned && limit.as_f64() == Some(0.0)));
-    let more_than = schema.get("exclusiveMinimum");
-    let maximum = schema.get("maximum");
-    let low =
-        minimum.map(|limit| plain(limit)).or(more_than.map(|limit| format!("more than {}", plain(limit))));
-    match (low, maximum, minimum.is_some()) {
-        (Some(low), Some(high), true) => Some(format!("from {low} to {}", plain(high))),
-        (Some(low), Some(high), false) => Some(format!("{low} and at most {}", plain(high))),
-        (Some(low), None, true) => Some(format!("at least {low}")),
-        (Some(low), None, false) => Some(low),
-        (None, Some(high), _) if unsigned => Some(format!("from 0 to {}", plain(high))),
-        (None, Some(high), _) => Some(format!("at most {}", plain(high))),
-        (None, None, _) if unsigned && schema.get("minimum").is_some() => None,
-        (None, None, _) => None,
+    let is_unsigned = schema["format"].as_str().is_some_and(|format| format.starts_with("uint"));
+    let of_every_unsigned = |limit: &&Json| is_unsigned && limit.as_f64() == Some(0.0);
+    let least = schema.get("minimum").filter(|limit| !of_every_unsigned(limit)).map(plain);
+    let more_than = schema.get("exclusiveMinimum").map(plain);
+    let most = schema.get("maximum").map(plain);
+    match (least, more_than, most) {
+        (Some(least), _, Some(most)) => Some(format!("from {least} to {most}")),
+        (Some(least), _, None) => Some(format!("at least {least}")),
+        (None, Some(limit), Some(most)) => Some(format!("more than {limit} and at most {most}")),
+        (None, Some(limit), None) => Some(format!("more than {limit}")),
+        (None, None, Some(most)) if is_unsigned => Some(format!("from 0 to {most}")),
+        (None, None, Some(most)) => Some(format!("at most {most}")),
+        (None, None, None) => None,
     }
 }
 
