@@ -4,7 +4,7 @@
 //!
 //! 1. [`source`] reads a file into typed nodes, each with its place.
 //! 2. [`graph`] checks that they fit together: a petgraph DAG, or every mistake at once.
-//! 3. [`check`] lets the nodes look at their parameters and at the headers of their files.
+//! 3. [`mod@check`] lets the nodes look at their parameters and at the headers of their files.
 //! 4. [`key`] names each result by what decides it.
 //! 5. [`run`] runs ready nodes in parallel, and tells an [`event`] stream what happens.
 //!

@@ -28,7 +28,7 @@ pub struct TextConfig {
     /// The MLP's activation.
     #[serde(default = "quick_gelu")]
     pub hidden_act: TextActivation,
-    /// The token that ends a text; 2 is the mark of old files, see [`super::text_encoder::pooled_position`].
+    /// The token that ends a text; 2 is the mark of old files, see [`pooled_position`](crate::sdxl::text_encoder::pooled_position).
     #[serde(default = "legacy_eos")]
     pub eos_token_id: u32,
 }

@@ -1,7 +1,7 @@
 //! SDXL's denoiser: diffusers' `UNet2DConditionModel` with `text_time` conditioning (Podell et al. 2023, arXiv
 //! 2307.01952).
 //!
-//! [`embedding`] tells it the time and the picture's size, [`blocks`] are the levels, [`transformer`] looks at text.
+//! [`embedding`] tells it the time and the picture's size, `blocks` are the levels, `transformer` looks at text.
 //!
 //! It predicts whatever it was trained to predict: what that is, and what noise is, the samplers know.
 
