@@ -17,6 +17,7 @@ pub fn settle(device: Option<Device>, dtype: Option<Dtype>) -> Result<Settings> 
         None => Device::Cpu,
     };
     candle(device)?;
+    crate::ops::settle_threads();
     let dtype = dtype.unwrap_or(if device == Device::Cpu { Dtype::F32 } else { Dtype::F16 });
     Ok(Settings { device, dtype })
 }

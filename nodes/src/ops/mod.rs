@@ -25,6 +25,16 @@ pub use resize::nearest;
 use candle_core::{DType, Tensor};
 use flow_engine::Result;
 
+/// Multiplications below which a matrix product stays on one thread: about 0.2 ms of work, which is
+/// what waking a second thread costs on a busy machine.
+const PRODUCT_WORTH_THREADS: usize = 16 << 20;
+
+/// Tells the matrix library which products are worth more than one thread; its own idea, a
+/// thirtieth of ours, makes a small model on two cores slower than on one.
+pub(crate) fn settle_threads() {
+    gemm::set_threading_threshold(PRODUCT_WORTH_THREADS);
+}
+
 /// Whether products of `x` must be taken in float32: half types on a CPU.
 fn widens(x: &Tensor) -> bool {
     x.device().is_cpu() && is_half(x)
