@@ -72,6 +72,15 @@ impl Session {
 /// Results of nodes by name.
 pub(crate) type Outputs = HashMap<String, Output>;
 
+/// Why a node runs.
+#[derive(Clone, Copy)]
+pub(crate) enum Purpose<'a> {
+    /// To have its graph checked: nothing large is read.
+    Check,
+    /// To give its result under this content key, if its files could be read for one.
+    Result { key: Option<Digest>, graph: &'a Graph<'a> },
+}
+
 /// What a running node sees of the world.
 pub struct Cx<'a> {
     pub(crate) session: &'a Session,
@@ -79,8 +88,7 @@ pub struct Cx<'a> {
     pub(crate) inputs: &'a Outputs,
     pub(crate) events: &'a Events,
     pub(crate) stop: &'a Stop,
-    pub(crate) key: Option<Digest>,
-    pub(crate) graph: Option<&'a Graph<'a>>,
+    pub(crate) purpose: Purpose<'a>,
 }
 
 impl Cx<'_> {
@@ -118,9 +126,9 @@ impl Cx<'_> {
     /// One digest of some files, by their bytes. While a graph is only checked, no file is read to
     /// its end, and this is a digest of names, sizes and times.
     pub fn digest_of_files(&self, files: &[PathBuf]) -> Result<Digest> {
-        let digest_of = |file: &PathBuf| match self.graph {
-            Some(_) => self.session.files.of(file),
-            None => FileDigests::glance(file),
+        let digest_of = |file: &PathBuf| match self.purpose {
+            Purpose::Result { .. } => self.session.files.of(file),
+            Purpose::Check => FileDigests::glance(file),
         };
         let digests = files.iter().map(digest_of).collect::<Result<Vec<_>>>()?;
         Ok(Digest::of_parts(digests.iter().map(|digest| &digest.as_bytes()[..])))
@@ -128,12 +136,18 @@ impl Cx<'_> {
 
     /// The node's content key; none while a graph is only checked.
     pub fn key(&self) -> Option<Digest> {
-        self.key
+        match self.purpose {
+            Purpose::Result { key, .. } => key,
+            Purpose::Check => None,
+        }
     }
 
     /// The whole graph as RON, with defaults and overrides filled in; none while it is only checked.
-    pub fn graph(&self) -> Option<String> {
-        self.graph.map(Graph::to_ron)
+    pub fn graph(&self) -> Result<Option<String>> {
+        match self.purpose {
+            Purpose::Result { graph, .. } => graph.to_ron().map(Some),
+            Purpose::Check => Ok(None),
+        }
     }
 
     /// Stops here if the run was asked to stop. Every long loop calls this or

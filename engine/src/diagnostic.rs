@@ -56,10 +56,11 @@ impl Place {
         self.document.text.get(self.span.clone()).unwrap_or_default()
     }
 
-    /// A narrower place: the first `part` inside this one, or this one if it is not there.
+    /// A narrower place: the `nth` (from 0) `part` inside this one, or this one if it is not there.
     #[must_use]
-    pub fn narrowed_to(&self, part: &str) -> Self {
-        let Some(at) = self.text().find(part) else { return self.clone() };
+    pub fn narrowed_to(&self, part: &str, nth: usize) -> Self {
+        let found = self.text().match_indices(part).nth(nth);
+        let Some((at, _)) = found else { return self.clone() };
         let start = self.span.start + at;
         Self { document: Arc::clone(&self.document), span: start..start + part.len() }
     }

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{DiagnosticReport, Digest};
+use crate::{DiagnosticReport, Digest, Result};
 
 /// The version of [`Event`]'s written form; raised when a reader of old streams would misread.
 pub const SCHEMA: u32 = 1;
@@ -216,7 +216,11 @@ pub enum Status {
 /// Someone who watches a run.
 pub trait Reader: Send {
     /// The next record.
-    fn read(&mut self, record: &Record);
+    ///
+    /// # Errors
+    ///
+    /// If it cannot go on reading; it is then given no more, and the run goes on without it.
+    fn read(&mut self, record: &Record) -> Result<()>;
 }
 
 /// Where a run tells its story; cheap to clone.
@@ -244,15 +248,22 @@ impl Events {
     }
 
     /// Events for some readers, who read on a thread of their own so that a slow one does not
-    /// hold up the run. Join it after the last clone of the events is dropped.
-    pub fn for_readers(mut readers: Vec<Box<dyn Reader>>) -> (Self, JoinHandle<()>) {
+    /// hold up the run. Join it after the last clone of the events is dropped: it gives what kept
+    /// readers from going on.
+    pub fn for_readers(mut readers: Vec<Box<dyn Reader>>) -> (Self, JoinHandle<Vec<anyhow::Error>>) {
         let (events, receiver) = Self::channel();
         let reading = thread::spawn(move || {
+            let mut failures = Vec::new();
             for record in receiver {
-                for reader in &mut readers {
-                    reader.read(&record);
-                }
+                readers.retain_mut(|reader| match reader.read(&record) {
+                    Ok(()) => true,
+                    Err(error) => {
+                        failures.push(error);
+                        false
+                    }
+                });
             }
+            failures
         });
         (events, reading)
     }

@@ -10,12 +10,13 @@ use std::sync::Arc;
 use petgraph::Direction;
 use petgraph::algo::kosaraju_scc;
 use petgraph::graph::{DiGraph, NodeIndex};
+use ron::ser::PrettyConfig;
 use serde_json::Value as Json;
 
 use crate::diagnostic::nearest;
 use crate::schema::{OutOfRange, Wire, out_of_range, wires};
-use crate::source::{BrokenNode, Source, SourceNode};
-use crate::{Diagnostic, Digest, Document, NodeType, Place, Registry};
+use crate::source::{BrokenNode, Source, SourceNode, ron_options};
+use crate::{Diagnostic, Digest, Document, NodeType, Place, Registry, Result};
 
 /// A graph that can be planned and run.
 pub struct Graph<'r> {
@@ -65,6 +66,13 @@ impl<'r> Graph<'r> {
     ///
     /// Every mistake of the source and of its wires, in the order of the file.
     pub fn new(source: Source<'r>, registry: &Registry) -> Result<Self, Vec<Diagnostic>> {
+        let (graph, diagnostics) = Self::build(source, registry);
+        if diagnostics.is_empty() { Ok(graph) } else { Err(in_file_order(diagnostics)) }
+    }
+
+    /// Whatever can be built of a source, and every mistake of it. With mistakes, nodes may be
+    /// missing and wires lead nowhere: such a graph can be checked further, and not run.
+    pub(crate) fn build(source: Source<'r>, registry: &Registry) -> (Self, Vec<Diagnostic>) {
         let Source { document, nodes, broken, mut diagnostics } = source;
         let given = given_types(&nodes, &broken);
         let mut dag = DiGraph::with_capacity(nodes.len(), nodes.len());
@@ -72,8 +80,7 @@ impl<'r> Graph<'r> {
         let mut wires_of = Vec::with_capacity(nodes.len());
         for source in nodes {
             let (node, wires) = prepare(source, &mut diagnostics);
-            diagnostics
-                .extend(wires.iter().filter_map(|wire| wrong_wire(&node.source, wire, &given, registry)));
+            diagnostics.extend(wrong_wires(&node.source, &wires, &given, registry));
             index_of.insert(node.source.name.clone(), dag.add_node(node));
             wires_of.push(wires);
         }
@@ -83,12 +90,8 @@ impl<'r> Graph<'r> {
             }
         }
         diagnostics.extend(cycles(&dag));
-        if !diagnostics.is_empty() {
-            diagnostics.sort_by_key(|problem| problem.place.as_ref().map(|place| place.span.start));
-            return Err(diagnostics);
-        }
         let order = run_order(&dag);
-        Ok(Self { document, dag, order })
+        (Self { document, dag, order }, diagnostics)
     }
 
     /// The nodes in an order that respects the wires, and otherwise the order of the file.
@@ -118,21 +121,19 @@ impl<'r> Graph<'r> {
     }
 
     /// The graph as RON, with defaults and overrides filled in: it reads back as the same graph.
-    pub fn to_ron(&self) -> String {
-        let style = ron::ser::PrettyConfig::new().struct_names(true).extensions(
-            ron::extensions::Extensions::UNWRAP_VARIANT_NEWTYPES | ron::extensions::Extensions::IMPLICIT_SOME,
-        );
+    ///
+    /// # Errors
+    ///
+    /// If a node holds something that RON cannot write.
+    pub fn to_ron(&self) -> Result<String> {
+        let style = PrettyConfig::new().struct_names(true).compact_structs(true).compact_arrays(true);
         let mut nodes = String::new();
         for node in self.dag.node_weights() {
-            let style = style.clone().compact_structs(true).compact_arrays(true);
-            let body = ron::Options::default()
-                .with_default_extension(ron::extensions::Extensions::UNWRAP_VARIANT_NEWTYPES)
-                .with_default_extension(ron::extensions::Extensions::IMPLICIT_SOME)
-                .to_string_pretty(&node.source.node, style)
-                .unwrap_or_default();
-            nodes.push_str(&format!("        {:?}: {body},\n", node.source.name));
+            let name = ron::to_string(node.name())?;
+            let body = ron_options().to_string_pretty(&node.source.node, style.clone())?;
+            nodes.push_str(&format!("        {name}: {body},\n"));
         }
-        format!("Graph(\n    nodes: {{\n{nodes}    }},\n)\n")
+        Ok(format!("Graph(\n    nodes: {{\n{nodes}    }},\n)\n"))
     }
 }
 
@@ -185,6 +186,25 @@ fn wrong_number(source: &SourceNode<'_>, pointer: &str, message: &str) -> Diagno
     Diagnostic::error(format!("`{path}` {message}")).node(&source.name).at(source.field_place(field).clone())
 }
 
+/// What is wrong with the wires of a node.
+fn wrong_wires(
+    reader: &SourceNode<'_>,
+    wires: &[Wire],
+    given: &HashMap<String, Option<&'static str>>,
+    registry: &Registry,
+) -> Vec<Diagnostic> {
+    let mut problems = Vec::new();
+    for (index, wire) in wires.iter().enumerate() {
+        // The same name may stand in a list several times; each has a place of its own.
+        let is_twin = |other: &&Wire| other.field() == wire.field() && other.from == wire.from;
+        let nth = wires[..index].iter().filter(is_twin).count();
+        let place = reader.field_place(wire.field()).narrowed_to(&quoted(&wire.from), nth);
+        let problem = wrong_wire(reader, wire, given, registry);
+        problems.extend(problem.map(|problem| problem.node(&reader.name).at(place)));
+    }
+    problems
+}
+
 /// What is wrong with a wire, if anything.
 fn wrong_wire(
     reader: &SourceNode<'_>,
@@ -192,21 +212,34 @@ fn wrong_wire(
     given: &HashMap<String, Option<&'static str>>,
     registry: &Registry,
 ) -> Option<Diagnostic> {
-    let place = reader.field_place(wire.field()).narrowed_to(&format!("{:?}", wire.from));
-    let problem = |message: String| Diagnostic::error(message).node(&reader.name).at(place);
     let read_by = format!("read by node `{}`", reader.name);
     if wire.from == reader.name {
-        return Some(problem(format!("`{}` of `{}` is a wire to itself", wire.label(), reader.name)));
+        let message = format!("`{}` of `{}` is a wire to itself", wire.label(), reader.name);
+        return Some(Diagnostic::error(message));
     }
     let Some(type_name) = given.get(&wire.from) else {
         let near = nearest(&wire.from, given.keys().map(String::as_str));
         let hint = near.map(|name| format!("did you mean `{name}`?"));
-        return Some(problem(format!("there is no node `{}`", wire.from)).label(read_by).maybe_hint(hint));
+        return Some(
+            Diagnostic::error(format!("there is no node `{}`", wire.from)).label(read_by).maybe_hint(hint),
+        );
     };
     let type_name = type_name.filter(|type_name| *type_name != wire.type_name)?;
     let message =
         format!("`{}` takes {}, but `{}` gives {type_name}", wire.label(), a(&wire.type_name), wire.from);
-    Some(problem(message).label(read_by).hint(givers(&wire.type_name, &reader.name, given, registry)))
+    let hint = givers(&wire.type_name, &reader.name, given, registry);
+    Some(Diagnostic::error(message).label(read_by).hint(hint))
+}
+
+/// A name as a graph file writes it.
+fn quoted(name: &str) -> String {
+    ron::to_string(name).unwrap_or_else(|_| name.to_owned())
+}
+
+/// Diagnostics in the order in which their places stand in the file.
+pub(crate) fn in_file_order(mut diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    diagnostics.sort_by_key(|problem| problem.place.as_ref().map(|place| place.span.start));
+    diagnostics
 }
 
 /// A type's name with its article; names of pictures are plural and take none.
@@ -266,7 +299,7 @@ fn name_cycle(dag: &DiGraph<GraphNode<'_>, ()>, component: &[NodeIndex]) -> Opti
     let upstream = dag[around[1]].name();
     let input = reader.inputs.iter().find(|(_, from)| *from == upstream)?.0;
     let field = input.split(['[', '.']).next().unwrap_or_default();
-    let place: Place = reader.source.field_place(field).narrowed_to(&format!("{upstream:?}"));
+    let place: Place = reader.source.field_place(field).narrowed_to(&quoted(upstream), 0);
     Some(
         Diagnostic::error(format!("these nodes wait for each other: {}", names.join(" -> ")))
             .node(reader.name())
@@ -277,6 +310,7 @@ fn name_cycle(dag: &DiGraph<GraphNode<'_>, ()>, component: &[NodeIndex]) -> Opti
 }
 
 /// An order that respects the wires: of the nodes that are ready, always the first of the file.
+/// Nodes of a circle, which are never ready, come last.
 fn run_order(dag: &DiGraph<GraphNode<'_>, ()>) -> Vec<NodeIndex> {
     let mut waiting: Vec<usize> =
         dag.node_indices().map(|index| dag.neighbors_directed(index, Direction::Incoming).count()).collect();
@@ -292,6 +326,7 @@ fn run_order(dag: &DiGraph<GraphNode<'_>, ()>) -> Vec<NodeIndex> {
             }
         }
     }
+    order.extend(dag.node_indices().filter(|index| waiting[index.index()] > 0));
     order
 }
 

@@ -4,14 +4,14 @@
 //!
 //! 1. [`source`] reads a file into typed nodes, each with its place.
 //! 2. [`graph`] checks that they fit together: a petgraph DAG, or every mistake at once.
-//! 3. [`mod@check`] lets the nodes look at their parameters and at the headers of their files.
+//! 3. [`Graph::checked`] lets the nodes look at their parameters and at the headers of their files.
 //! 4. [`key`] names each result by what decides it.
 //! 5. [`run`] runs ready nodes in parallel, and tells an [`event`] stream what happens.
 //!
 //! What each must never know: a source knows no wires, a graph knows no scheduler, a node knows
 //! no graph, and nothing here prints.
 
-pub mod check;
+mod check;
 pub mod context;
 pub mod diagnostic;
 pub mod event;
@@ -27,7 +27,6 @@ mod schema;
 pub mod settings;
 pub mod source;
 
-pub use check::check;
 pub use context::{Check, Cx, Session, Shared, Stop};
 pub use diagnostic::{Diagnostic, DiagnosticReport, Document, Place, Severity};
 pub use event::{Event, Events, Reader, Record, Status};

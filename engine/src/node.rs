@@ -121,6 +121,12 @@ pub trait Node: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'stati
         Ok(Vec::new())
     }
 
+    /// The file or folder that the node writes to; its field is named `path`. No two nodes of a
+    /// graph may have the same.
+    fn target(&self, _project: &Project) -> Option<PathBuf> {
+        None
+    }
+
     /// Does the work.
     fn run(&self, cx: &Cx<'_>) -> Result<Self::Output>;
 }
@@ -155,6 +161,8 @@ pub trait AnyNode: erased_serde::Serialize + Send + Sync {
     fn check(&self, cx: &mut Check<'_>);
     /// See [`Node::files`].
     fn files(&self, project: &Project) -> Result<Vec<PathBuf>>;
+    /// See [`Node::target`].
+    fn target(&self, project: &Project) -> Option<PathBuf>;
     /// See [`Node::run`].
     fn run(&self, cx: &Cx<'_>) -> Result<Output>;
 }
@@ -168,6 +176,10 @@ impl<N: Node> AnyNode for N {
 
     fn files(&self, project: &Project) -> Result<Vec<PathBuf>> {
         Node::files(self, project)
+    }
+
+    fn target(&self, project: &Project) -> Option<PathBuf> {
+        Node::target(self, project)
     }
 
     fn run(&self, cx: &Cx<'_>) -> Result<Output> {

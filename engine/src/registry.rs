@@ -104,6 +104,10 @@ impl Field {
         let what = match self.type_name.as_str() {
             "text" => "text in quotes".to_owned(),
             "true or false" => "true or false".to_owned(),
+            "choice" => {
+                let names: Vec<_> = self.choices.iter().map(|(name, _)| format!("`{name}`")).collect();
+                format!("one of {}, without quotes", names.join(", "))
+            }
             list if list.starts_with("list of ") => format!("a {list}, in square brackets"),
             wire if wire.starts_with(char::is_uppercase) => {
                 format!("the name of a node that gives {wire}, in quotes")

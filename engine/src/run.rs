@@ -12,7 +12,7 @@ use std::sync::{Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use crate::context::Outputs;
+use crate::context::{Outputs, Purpose};
 use crate::event::PlannedNode;
 use crate::{
     Cancelled, Cx, Diagnostic, Digest, Event, Events, Graph, GraphNode, KeyParts, Output, Problem, Result,
@@ -83,7 +83,7 @@ impl Run<'_> {
         let mut planned = Vec::with_capacity(nodes.len());
         let mut bases = Vec::with_capacity(nodes.len());
         for node in nodes {
-            let base = key_parts(node, self.session).ok().map(|parts| parts.base());
+            let base = self.key_base(node);
             let inputs = node.inputs_as(|upstream| recipes.get(upstream).copied());
             let key = base.zip(inputs).map(|(base, inputs)| KeyParts::key_over(base, &inputs));
             if let Some(key) = key {
@@ -99,6 +99,19 @@ impl Run<'_> {
         }
         self.events.emit(Event::Plan { nodes: planned });
         bases
+    }
+
+    /// Reads the node's files for its key. Where that fails the node has none: it will fail on the
+    /// same files, at its turn and in its own words, or else this warning was the last of it.
+    fn key_base(&self, node: &GraphNode<'_>) -> Option<Digest> {
+        if self.stop.asked() {
+            return None;
+        }
+        let parts = key_parts(node, self.session).inspect_err(|error| {
+            let message = format!("it has no key: {error:#}");
+            self.events.emit(Event::Warning { node: Some(node.name().to_owned()), message, hint: None });
+        });
+        Some(parts.ok()?.base())
     }
 
     fn tell_end(&self, state: State, started: Instant) -> Outcome {
@@ -312,7 +325,8 @@ impl<'a> Floor<'a> {
     /// Calls the node; a panic in it becomes its error.
     fn call(&self, node: &GraphNode<'_>, inputs: &Outputs, key: Option<Digest>) -> Result<Output> {
         let Run { graph, session, events, stop, .. } = self.run;
-        let cx = Cx { session, node: node.name(), inputs, events, stop, key, graph: Some(graph) };
+        let purpose = Purpose::Result { key, graph };
+        let cx = Cx { session, node: node.name(), inputs, events, stop, purpose };
         let result = catch_unwind(AssertUnwindSafe(|| node.source.node.run(&cx)));
         result.unwrap_or_else(|panic| {
             let message = format!("the node panicked: {}", panic_message(panic.as_ref()));

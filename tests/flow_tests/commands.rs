@@ -84,6 +84,55 @@ fn an_override_is_read_as_ron_and_told_at_its_own_place() {
 }
 
 #[test]
+fn events_cannot_take_the_place_of_the_graph() {
+    let workshop = Workshop::new();
+    workshop.graph(r#""base": MODEL"#);
+    let before = std::fs::read(workshop.path("graphs/test.ron")).unwrap();
+    let call = workshop.call("run", &["--events", "graphs/../graphs/test.ron"]);
+    assert!(call.code == Some(2) && call.stderr.contains("is the graph"), "{}", call.stderr);
+    assert_eq!(std::fs::read(workshop.path("graphs/test.ron")).unwrap(), before);
+}
+
+#[test]
+fn a_byte_order_mark_is_no_part_of_a_graph() {
+    let workshop = Workshop::new();
+    workshop.graph(r#""base": MODEL"#);
+    let text = std::fs::read_to_string(workshop.path("graphs/test.ron")).unwrap();
+    std::fs::write(workshop.path("graphs/test.ron"), format!("\u{feff}{text}")).unwrap();
+    assert_eq!(workshop.call("check", &[]).code, Some(0));
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_full_disk_below_the_output_is_told_and_never_a_panic() {
+    let full = || std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let workshop = Workshop::new();
+    workshop.graph(r#""base": MODEL"#);
+    for arguments in
+        [&["nodes"][..], &["nodes", "Grid"], &["completions", "bash"], &["check", "graphs/test.ron"]]
+    {
+        let output = flow_in(&workshop.path(""), arguments).stdout(full()).output().unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            output.status.code() == Some(2) && told.contains("cannot write to standard output"),
+            "{told}"
+        );
+    }
+    let lost = workshop.call("run", &["--events", "/dev/full"]);
+    assert!(
+        lost.code == Some(1) && lost.stderr.contains("cannot write events to /dev/full"),
+        "{}",
+        lost.stderr
+    );
+    let silent = flow_in(&workshop.path(""), &["run", "graphs/test.ron", "--events", "e.ndjson"])
+        .stderr(full())
+        .output();
+    assert_eq!(silent.unwrap().status.code(), Some(0));
+    let lines = std::fs::read_to_string(workshop.path("e.ndjson")).unwrap();
+    assert!(lines.lines().last().unwrap().contains("run_finished"));
+}
+
+#[test]
 #[cfg(unix)]
 fn ctrl_c_stops_at_the_next_step_with_130() {
     use std::io::{BufRead, BufReader};

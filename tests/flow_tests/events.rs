@@ -64,6 +64,14 @@ fn a_rejected_graph_is_one_event_with_every_place() {
 }
 
 #[test]
+fn a_graph_that_cannot_be_read_is_rejected_in_the_stream_too() {
+    let workshop = Workshop::new();
+    let call = super::flow(&workshop.path(""), &["run", "graphs/nothing.ron", "--ui", "json"]);
+    assert_eq!(call.code, Some(2));
+    assert_eq!(records(&call.stdout)[0]["type"], "graph_rejected");
+}
+
+#[test]
 fn a_failed_node_is_told_with_its_place_and_what_depends_on_it_is_skipped() {
     let workshop = Workshop::new();
     workshop.graph(

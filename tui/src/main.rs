@@ -2,6 +2,8 @@
 //!
 //! It knows graphs, diagnostics and events, and never a tensor.
 
+#![warn(clippy::print_stdout, clippy::print_stderr)] // they panic where nobody reads any more
+
 mod command;
 mod open;
 mod show;
@@ -9,6 +11,7 @@ mod show;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use flow_engine::Diagnostic;
 
 /// Run node graphs that personalize text-to-image models.
 #[derive(Parser)]
@@ -32,6 +35,9 @@ enum Verb {
     Completions(command::completions::CompletionsArguments),
 }
 
+/// How a verb ends: an exit code, or everything that is wrong with what it was given.
+type Ending = Result<Exit, Vec<Diagnostic>>;
+
 /// What the program's exit code says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Exit {
@@ -49,8 +55,8 @@ fn main() -> ExitCode {
         Verb::Dag(arguments) => command::dag::dag(&arguments),
         Verb::Completions(arguments) => command::completions::completions::<Arguments>(&arguments),
     };
-    let exit = result.unwrap_or_else(|error| {
-        show::diagnostics::print(&[flow_engine::Diagnostic::from_error(&error)]);
+    let exit = result.unwrap_or_else(|problems| {
+        show::diagnostics::print(&problems);
         Exit::Invalid
     });
     ExitCode::from(exit as u8)

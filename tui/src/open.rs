@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use flow_engine::{
-    Device, Diagnostic, Document, Dtype, Graph, Override, Problem, Project, Result, Session, check, read_ron,
+    Device, Diagnostic, Document, Dtype, Graph, Override, Problem, Project, Result, Session, read_ron,
 };
 
 /// Which graph, and what is changed in it.
@@ -48,13 +48,14 @@ fn parsed<T: FromStr<Err = Problem>>(text: &str) -> Result<T, String> {
 
 impl GraphArguments {
     /// Reads the file.
-    pub fn document(&self) -> Result<Arc<Document>> {
+    fn document(&self) -> Result<Arc<Document>> {
         let name = self.graph.display().to_string();
         if self.graph.extension().is_none_or(|ending| ending != "ron") {
             return Err(Problem::new(format!("{name} is no graph")).hint("graphs are `.ron` files").into());
         }
         match std::fs::read_to_string(&self.graph) {
-            Ok(text) => Ok(Document::new(name, text)),
+            // Some editors begin a file with a mark of its encoding, which is no part of the text.
+            Ok(text) => Ok(Document::new(name, text.trim_start_matches('\u{feff}'))),
             Err(error) => {
                 let hint = graphs_beside(&self.graph);
                 Err(Problem::new(format!("cannot read {name}: {error}")).hint(hint).into())
@@ -63,40 +64,47 @@ impl GraphArguments {
     }
 
     /// A session for the graph's project.
-    pub fn session(&self, settings: &SettingsArguments) -> Result<Session> {
-        let settings = flow_nodes::settle(settings.device.0, settings.dtype.0)?;
+    pub fn session(&self, settings: &SettingsArguments) -> Result<Session, Vec<Diagnostic>> {
+        let settings = flow_nodes::settle(settings.device.0, settings.dtype.0).map_err(one)?;
         Ok(Session::new(flow_nodes::registry(), settings, Project::of(&self.graph)))
     }
 
     /// The graph, if its nodes and wires fit together.
-    pub fn drawable<'s>(&self, session: &'s Session) -> Result<Result<Graph<'s>, Vec<Diagnostic>>> {
-        let source = read_ron(self.document()?, &self.overrides, &session.registry);
-        Ok(Graph::new(source, &session.registry))
+    pub fn drawable<'s>(&self, session: &'s Session) -> Result<Graph<'s>, Vec<Diagnostic>> {
+        let document = self.document().map_err(one)?;
+        Graph::new(read_ron(document, &self.overrides, &session.registry), &session.registry)
     }
 
     /// The graph, checked as far as it can be without running it.
-    pub fn checked<'s>(&self, session: &'s Session) -> Result<Result<Graph<'s>, Vec<Diagnostic>>> {
-        Ok(self.drawable(session)?.and_then(|graph| check(&graph, session).map(|()| graph)))
+    pub fn checked<'s>(&self, session: &'s Session) -> Result<Graph<'s>, Vec<Diagnostic>> {
+        let document = self.document().map_err(one)?;
+        Graph::checked(read_ron(document, &self.overrides, &session.registry), session)
     }
+}
+
+/// An error as the only thing that is wrong.
+pub fn one(error: anyhow::Error) -> Vec<Diagnostic> {
+    vec![Diagnostic::from_error(&error)]
 }
 
 /// The graphs that could have been meant: those in the folder of a path, or in `graphs`.
 fn graphs_beside(path: &Path) -> String {
-    let folders = [path.parent().unwrap_or(Path::new(".")), Path::new("graphs")];
-    let mut names: Vec<String> = folders
+    const MOST: usize = 8;
+    let beside = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut names: Vec<String> = [beside, Path::new("graphs")]
         .iter()
-        .filter_map(|folder| {
-            std::fs::read_dir(if folder.as_os_str().is_empty() { Path::new(".") } else { folder }).ok()
-        })
+        .filter_map(|folder| std::fs::read_dir(folder).ok())
         .flatten()
         .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.extension().is_some_and(|ending| ending == "ron"))
+        .filter(|path| path.extension().is_some_and(|ending| ending == "ron") && path.is_file())
         .map(|path| path.display().to_string())
         .collect();
     names.sort();
     names.dedup();
+    let more = if names.len() > MOST { ", .." } else { "" };
+    names.truncate(MOST);
     match names.is_empty() {
         true => "paths are relative to the current directory".to_owned(),
-        false => format!("there are {}", names.join(", ")),
+        false => format!("there are {}{more}", names.join(", ")),
     }
 }

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use crate::kit::{number, run, run_with_stop, session, told};
-use crate::{Event, Status, Stop, check};
+use crate::{Diagnostic, Document, Event, Graph, Status, Stop, read_ron};
 
 /// The story of a run, one word per event that matters.
 fn story(events: &[Event]) -> Vec<String> {
@@ -108,12 +108,30 @@ fn a_seed_changes_keys_downstream_and_a_comment_does_not() {
 
 #[test]
 fn a_node_is_checked_against_the_results_of_instant_nodes() {
-    let session = session();
-    let nodes = r#""a": Give(value: 100), "b": Add(numbers: ["a","a","a","a","a","a","a","a","a","a","a"])"#;
-    let graph =
-        crate::kit::graph(nodes, &[], &session.registry).unwrap_or_else(|problems| panic!("{problems:?}"));
-    let problems = check(&graph, &session).err().unwrap();
+    let nodes = format!(r#""a": Give(value: 100), "b": Add(numbers: [{}])"#, vec![r#""a""#; 11].join(", "));
+    let problems = problems_of(&nodes);
+    assert_eq!(problems.len(), 1);
     assert!(told(&problems[0]).ends_with(": that is too much"));
+}
+
+#[test]
+fn mistakes_of_wires_and_of_values_are_told_together() {
+    let nodes = format!(
+        r#""a": Give(value: 100), "b": Add(numbers: [{}]), "c": Say(number: "x")"#,
+        vec![r#""a""#; 11].join(", ")
+    );
+    let problems = problems_of(&nodes);
+    assert_eq!(
+        problems.iter().map(|problem| problem.node.as_deref()).collect::<Vec<_>>(),
+        [Some("b"), Some("c")]
+    );
+}
+
+/// Everything that is found wrong with a graph before it runs.
+fn problems_of(nodes: &str) -> Vec<Diagnostic> {
+    let session = session();
+    let document = Document::new("test.ron", format!("Graph(nodes: {{{nodes}}})"));
+    Graph::checked(read_ron(document, &[], &session.registry), &session).err().unwrap_or_default()
 }
 
 proptest! {

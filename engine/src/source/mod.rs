@@ -10,8 +10,8 @@ mod ron_error;
 mod splice;
 
 pub use overrides::Override;
-pub(crate) use ron::read_node;
 pub use ron::read_ron;
+pub(crate) use ron::{read_node, ron_options};
 
 use std::sync::Arc;
 

@@ -55,7 +55,7 @@ pub(super) struct Outline<'a> {
 
 /// Takes a node's text apart.
 pub(super) fn outline(body: &str) -> SpannedResult<Outline<'_>> {
-    super::ron::options().from_str_seed(body, OutlineSeed)
+    super::ron::ron_options().from_str_seed(body, OutlineSeed)
 }
 
 struct OutlineSeed;

@@ -48,7 +48,8 @@ impl FromStr for Override {
         }
         if let Err(error) = ron::from_str::<&RawValue>(value) {
             let hint = format!("text stands in quotes, which the shell must keep: '{target}=\"..\"'");
-            return Err(Problem::new(format!("`{value}` cannot be read as RON: {}", error.code)).hint(hint));
+            let shown: String = value.chars().take(60).collect();
+            return Err(Problem::new(format!("`{shown}` cannot be read as RON: {}", error.code)).hint(hint));
         }
         let document = Document::new("--set", text);
         Ok(Self { node: node.to_owned(), field: field.to_owned(), document, value_start: target.len() + 1 })

@@ -33,7 +33,7 @@ pub fn read_ron<'r>(document: Arc<Document>, overrides: &[Override], registry: &
         diagnostics: Vec::new(),
     };
     let mut reader = Reader { document: &document, overrides, registry, source };
-    match options().from_str::<GraphFile<'_>>(&document.text) {
+    match ron_options().from_str::<GraphFile<'_>>(&document.text) {
         Ok(file) => reader.read_entries(&file.nodes.0),
         Err(error) => {
             let mut found = mistake(&error, &document.text);
@@ -46,7 +46,7 @@ pub fn read_ron<'r>(document: Arc<Document>, overrides: &[Override], registry: &
 
 /// How graph files are written: `method: Para(rank: 4)` for a newtype variant, options without
 /// `Some`.
-pub(super) fn options() -> ::ron::Options {
+pub(crate) fn ron_options() -> ::ron::Options {
     ::ron::Options::default()
         .with_default_extension(Extensions::UNWRAP_VARIANT_NEWTYPES | Extensions::IMPLICIT_SOME)
 }
@@ -203,7 +203,7 @@ fn property_names(schema: &Json) -> impl Iterator<Item = &str> {
 
 /// Reads `Kind(field: value, ..)` into the type of that kind.
 pub(crate) fn read_node<N: Node>(text: &str) -> SpannedResult<Box<dyn AnyNode>> {
-    let node = options().from_str_seed(text, NodeSeed::<N>(PhantomData))?;
+    let node = ron_options().from_str_seed(text, NodeSeed::<N>(PhantomData))?;
     Ok(Box::new(node))
 }
 

@@ -38,6 +38,7 @@ fn words(error: &Error) -> (String, Option<String>) {
             let owner = outer.as_deref().unwrap_or("this value");
             (format!("`{owner}` needs the field `{field}`"), Some(format!("write `{field}: ..`")))
         }
+        Error::ExceededRecursionLimit => ("brackets are nested too deeply".to_owned(), None),
         Error::DuplicateStructField { field, .. } => (format!("`{field}` is written twice"), None),
         other if is_about_signs(other) => {
             let hint = "a bracket, a comma or a quote is missing before this place";

@@ -53,8 +53,12 @@ impl Spliced {
                 }
             }
         }
-        let added = |set: &&&Override| !outline.fields.iter().any(|(name, _)| set.field == *name);
-        let additions: Vec<_> = overrides.iter().filter(added).collect();
+        let is_new = |set: &Override| !outline.fields.iter().any(|(name, _)| set.field == *name);
+        let is_last = |at: usize| !overrides[at + 1..].iter().any(|later| later.field == overrides[at].field);
+        let additions: Vec<_> = (0..overrides.len())
+            .filter(|&at| is_new(overrides[at]) && is_last(at))
+            .map(|at| overrides[at])
+            .collect();
         if outline.fields.is_empty() && !additions.is_empty() {
             let after_kind = offset_in(body, outline.kind) + outline.kind.len();
             let opening = body[after_kind..].find('(').map_or(body.len(), |at| after_kind + at + 1);
@@ -92,14 +96,17 @@ impl Spliced {
         else {
             return Diagnostic::error(found.message).at(self.place(found.span)).maybe_hint(found.hint);
         };
-        let described = node_type.field(&field.name).filter(|described| described.choices.is_empty());
-        match described {
-            Some(described) if !found.is_name => {
-                let message = format!("`{}` takes {}", field.name, described.takes());
-                Diagnostic::error(message).at(field.value.clone())
+        let (place, message) = match node_type.field(&field.name) {
+            _ if found.is_name => (self.place(found.span), None),
+            Some(described) if described.choices.is_empty() => (field.value.clone(), Some(described.takes())),
+            Some(described) if field.value.text().starts_with('"') => {
+                (field.value.clone(), Some(described.takes()))
             }
-            _ => {
-                let place = if found.is_name { self.place(found.span) } else { field.value.clone() };
+            _ => (field.value.clone(), None),
+        };
+        match message {
+            Some(takes) => Diagnostic::error(format!("`{}` takes {takes}", field.name)).at(place),
+            None => {
                 let message = format!("`{}`: {}", field.name, found.message);
                 Diagnostic::error(message).at(place).maybe_hint(found.hint)
             }

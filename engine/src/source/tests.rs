@@ -102,6 +102,34 @@ fn an_override_takes_the_place_of_a_field_or_adds_one() {
 }
 
 #[test]
+fn of_two_overrides_of_one_field_the_last_counts() {
+    let registry = registry();
+    for nodes in [r#""a": Give(value: 1)"#, r#""a": Give()"#] {
+        let graph = graph(nodes, &["a.value=7", "a.value=8"], &registry)
+            .unwrap_or_else(|problems| panic!("{problems:?}"));
+        assert_eq!(graph.nodes().next().unwrap().parameters["value"], 8.0);
+    }
+}
+
+#[test]
+fn a_choice_in_quotes_and_too_many_brackets_are_told_as_such() {
+    let quoted = mistakes(r#""a": Give(value: 1), "b": Add(numbers: ["a"], how: "Sum")"#, &[]);
+    assert_eq!(quoted, ["\"Sum\": `how` takes one of `Sum`, `Weighted`, without quotes"]);
+    let deep = mistakes(&format!("\"a\": {}", "(".repeat(100_000)), &[]);
+    assert_eq!(deep.len(), 1);
+    assert!(deep[0].contains("nested too deeply"), "{deep:?}");
+}
+
+#[test]
+fn each_of_two_equal_wires_is_told_at_its_own_place() {
+    let registry = registry();
+    let problems = graph(r#""b": Add(numbers: ["z", "z"])"#, &[], &registry).err().unwrap();
+    let columns: Vec<_> =
+        problems.iter().map(|problem| problem.place.as_ref().unwrap().to_string()).collect();
+    assert_eq!(columns, ["test.ron:2:20", "test.ron:2:25"]);
+}
+
+#[test]
 fn a_mistake_in_an_override_points_at_the_override() {
     assert_eq!(
         mistakes(r#""a": Give(value: 1)"#, &["a.value=\"x\"", "b.value=1", "a.valeu=1"]),

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use flow_engine::{Check, Cx, In, Nature, Node, Problem, Result};
+use flow_engine::{Check, Cx, In, Nature, Node, Problem, Project, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -39,13 +39,17 @@ impl Node for SaveImages {
         }
     }
 
+    fn target(&self, project: &Project) -> Option<PathBuf> {
+        Some(project.path(&self.path))
+    }
+
     fn run(&self, cx: &Cx<'_>) -> Result<Images> {
         let images = cx.input(&self.images)?;
         let files = self.files(images.pictures.len())?;
         self.writable(&cx.path(&self.path))?;
         for (index, (picture, file)) in images.pictures.iter().zip(&files).enumerate() {
             let path = cx.path(file);
-            file::write_if_changed(&path, &png::encode(&picture.pixels, &texts(picture, cx))?)?;
+            file::write_if_changed(&path, &png::encode(&picture.pixels, &texts(picture, cx)?)?)?;
             cx.preview(&path, &picture.name);
             cx.progress(index + 1, files.len(), "picture")?;
         }
@@ -88,6 +92,9 @@ impl SaveImages {
             return Err(Problem::new(format!("`{path}` ends in .{ending}, and pictures are saved as PNG"))
                 .hint("name a folder, or a file that ends in .png"));
         }
+        if path.contains('\0') {
+            return Err(Problem::new("the path holds a zero byte, which no file system takes"));
+        }
         if path.trim().is_empty() {
             return Err(Problem::new("the path is empty").hint("name a folder, such as `out/bear`"));
         }
@@ -105,11 +112,11 @@ fn ending(path: &str) -> String {
 }
 
 /// What the file says about the picture.
-fn texts(picture: &Picture, cx: &Cx<'_>) -> Vec<png::TextChunk> {
+fn texts(picture: &Picture, cx: &Cx<'_>) -> Result<Vec<png::TextChunk>> {
     let parameters = picture.generation.as_ref().map(|generation| (png::PARAMETERS, generation.parameters()));
-    let graph = cx.graph().map(|graph| (png::GRAPH, graph));
+    let graph = cx.graph()?.map(|graph| (png::GRAPH, graph));
     let key = cx.key().map(|key| (png::KEY, key.to_string()));
-    [parameters, graph, key].into_iter().flatten().collect()
+    Ok([parameters, graph, key].into_iter().flatten().collect())
 }
 
 #[cfg(test)]

@@ -14,7 +14,9 @@ pub fn write_if_changed(path: &Path, bytes: &[u8]) -> Result<bool> {
     if fs::read(path).is_ok_and(|present| present == bytes) {
         return Ok(false);
     }
-    write(path, bytes).with_context(|| format!("cannot write {}", path.display()))?;
+    // A link is followed, so that it stays one.
+    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+    write(&target, bytes).with_context(|| format!("cannot write {}", path.display()))?;
     Ok(true)
 }
 
@@ -50,11 +52,10 @@ struct Temporary {
 impl Temporary {
     /// A new file in the same folder, where a rename is a single step.
     fn beside(path: &Path) -> std::io::Result<(File, Self)> {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
         let process = std::process::id();
         let mut attempt = 0;
         loop {
-            let temporary = path.with_file_name(format!(".{name}.{process}-{attempt}.tmp"));
+            let temporary = path.with_file_name(format!(".flow-{process}-{attempt}.tmp"));
             match File::create_new(&temporary) {
                 Ok(file) => return Ok((file, Self { path: temporary })),
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => attempt += 1,

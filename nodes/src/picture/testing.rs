@@ -4,7 +4,7 @@ use std::path::Path;
 
 use flow_engine::{
     Cx, Device, Diagnostic, Document, Dtype, Event, Events, Graph, Node, NodeType, Output, Project, Registry,
-    Result, Run, Session, Settings, Stop, check, read_ron,
+    Result, Run, Session, Settings, Stop, read_ron,
 };
 use image::{Rgb, RgbImage};
 use schemars::JsonSchema;
@@ -110,10 +110,12 @@ impl House {
         let settings = Settings { device: Device::Cpu, dtype: Dtype::F32 };
         let session = Session::new(Registry::new(1, kinds), settings, Project::at(self.root()));
         let document = Document::new("graph.ron", format!("Graph(nodes: {{ {nodes} }})"));
-        let graph = Graph::new(read_ron(document, &[], &session.registry), &session.registry);
-        let checked =
-            graph.and_then(|graph| if checked { check(&graph, &session).map(|()| graph) } else { Ok(graph) });
-        match checked {
+        let source = read_ron(document, &[], &session.registry);
+        let graph = match checked {
+            true => Graph::checked(source, &session),
+            false => Graph::new(source, &session.registry),
+        };
+        match graph {
             Ok(graph) => run(&graph, &session),
             Err(diagnostics) => Ran::refused(&diagnostics),
         }

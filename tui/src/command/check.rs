@@ -1,11 +1,11 @@
 //! `flow check GRAPH`: every mistake, no weights read.
 
 use clap::Args;
-use flow_engine::Result;
 
-use crate::Exit;
-use crate::open::{GraphArguments, SettingsArguments};
-use crate::show::diagnostics;
+use crate::open::{GraphArguments, SettingsArguments, one};
+use crate::show::diagnostics::count;
+use crate::show::out;
+use crate::{Ending, Exit};
 
 #[derive(Args)]
 pub struct CheckArguments {
@@ -15,16 +15,10 @@ pub struct CheckArguments {
     settings: SettingsArguments,
 }
 
-pub fn check(arguments: &CheckArguments) -> Result<Exit> {
+pub fn check(arguments: &CheckArguments) -> Ending {
     let session = arguments.graph.session(&arguments.settings)?;
-    match arguments.graph.checked(&session)? {
-        Ok(graph) => {
-            println!("{}: {}, no mistakes", graph.document.name, diagnostics::count(graph.len(), "node"));
-            Ok(Exit::Done)
-        }
-        Err(problems) => {
-            diagnostics::print(&problems);
-            Ok(Exit::Invalid)
-        }
-    }
+    let graph = arguments.graph.checked(&session)?;
+    out::print(&format!("{}: {}, no mistakes\n", graph.document.name, count(graph.len(), "node")))
+        .map_err(one)?;
+    Ok(Exit::Done)
 }

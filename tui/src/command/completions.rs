@@ -2,9 +2,10 @@
 
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
-use flow_engine::Result;
 
-use crate::Exit;
+use crate::open::one;
+use crate::show::out;
+use crate::{Ending, Exit};
 
 #[derive(Args)]
 pub struct CompletionsArguments {
@@ -12,7 +13,9 @@ pub struct CompletionsArguments {
     shell: Shell,
 }
 
-pub fn completions<Program: CommandFactory>(arguments: &CompletionsArguments) -> Result<Exit> {
-    clap_complete::generate(arguments.shell, &mut Program::command(), "flow", &mut std::io::stdout());
+pub fn completions<Program: CommandFactory>(arguments: &CompletionsArguments) -> Ending {
+    let mut script = Vec::new();
+    clap_complete::generate(arguments.shell, &mut Program::command(), "flow", &mut script);
+    out::print(&String::from_utf8_lossy(&script)).map_err(one)?;
     Ok(Exit::Done)
 }

@@ -3,11 +3,11 @@
 use std::fmt::Write as _;
 
 use clap::{Args, ValueEnum};
-use flow_engine::{Graph, Result};
+use flow_engine::Graph;
 
-use crate::Exit;
-use crate::open::{GraphArguments, SettingsArguments};
-use crate::show::diagnostics;
+use crate::open::{GraphArguments, SettingsArguments, one};
+use crate::show::out;
+use crate::{Ending, Exit};
 
 #[derive(Args)]
 pub struct DagArguments {
@@ -28,16 +28,10 @@ enum Format {
     Mermaid,
 }
 
-pub fn dag(arguments: &DagArguments) -> Result<Exit> {
+pub fn dag(arguments: &DagArguments) -> Ending {
     let session = arguments.graph.session(&arguments.settings)?;
-    let graph = match arguments.graph.drawable(&session)? {
-        Ok(graph) => graph,
-        Err(problems) => {
-            diagnostics::print(&problems);
-            return Ok(Exit::Invalid);
-        }
-    };
-    print!("{}", draw(&graph, arguments.format));
+    let graph = arguments.graph.drawable(&session)?;
+    out::print(&draw(&graph, arguments.format)).map_err(one)?;
     Ok(Exit::Done)
 }
 
@@ -52,13 +46,13 @@ fn draw(graph: &Graph<'_>, format: Format) -> String {
         let (name, kind) = (node.name(), node.source.node_type.kind);
         // Writing to a String cannot fail.
         let _ = match format {
-            Format::Dot => writeln!(picture, "  n{index} [label={:?}];", format!("{name}\n{kind}")),
+            Format::Dot => writeln!(picture, "  n{index} [label=\"{}\\n{kind}\"];", dot_text(name)),
             Format::Mermaid => writeln!(picture, "  n{index}[\"{}<br/>{kind}\"]", mermaid_text(name)),
         };
         for (input, upstream) in &node.inputs {
             let Some(from) = index_of.get(upstream.as_str()) else { continue };
             let _ = match format {
-                Format::Dot => writeln!(picture, "  n{from} -> n{index} [label={input:?}];"),
+                Format::Dot => writeln!(picture, "  n{from} -> n{index} [label=\"{}\"];", dot_text(input)),
                 Format::Mermaid => writeln!(picture, "  n{from} -- \"{}\" --> n{index}", mermaid_text(input)),
             };
         }
@@ -69,7 +63,23 @@ fn draw(graph: &Graph<'_>, format: Format) -> String {
     picture
 }
 
-/// Text inside Mermaid's quotes, where `#quot;` stands for a quote.
+/// Text inside Graphviz's quotes.
+fn dot_text(text: &str) -> String {
+    out::harmless(text).replace('\\', "\\\\").replace('"', "\\\"")
+}
+
+/// Text inside Mermaid's quotes, where signs of its own are written by name.
 fn mermaid_text(text: &str) -> String {
-    text.replace('"', "#quot;")
+    let mut escaped = String::with_capacity(text.len());
+    for letter in out::harmless(text).chars() {
+        match letter {
+            '#' => escaped.push_str("#35;"),
+            '"' => escaped.push_str("#quot;"),
+            '<' => escaped.push_str("#lt;"),
+            '>' => escaped.push_str("#gt;"),
+            '&' => escaped.push_str("#amp;"),
+            other => escaped.push(other),
+        }
+    }
+    escaped
 }

@@ -6,7 +6,9 @@ use clap::Args;
 use flow_engine::diagnostic::nearest;
 use flow_engine::{Field, NodeType, Problem, Registry, Result};
 
-use crate::Exit;
+use crate::open::one;
+use crate::show::out;
+use crate::{Ending, Exit};
 
 #[derive(Args)]
 pub struct NodesArguments {
@@ -14,13 +16,13 @@ pub struct NodesArguments {
     kind: Option<String>,
 }
 
-pub fn nodes(arguments: &NodesArguments) -> Result<Exit> {
+pub fn nodes(arguments: &NodesArguments) -> Ending {
     let registry = flow_nodes::registry();
     let text = match &arguments.kind {
-        Some(kind) => manual(find(&registry, kind)?),
+        Some(kind) => manual(find(&registry, kind).map_err(one)?),
         None => list(&registry),
     };
-    print!("{text}");
+    out::print(&text).map_err(one)?;
     Ok(Exit::Done)
 }
 

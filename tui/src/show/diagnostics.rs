@@ -3,16 +3,18 @@
 use std::io::{IsTerminal, stderr};
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
-use flow_engine::{Diagnostic, DiagnosticReport, Event, Place, Reader, Record, Severity};
+use flow_engine::{Diagnostic, DiagnosticReport, Event, Place, Reader, Record, Result, Severity};
+
+use super::out::{harmless, tell};
 
 /// Prints diagnostics on standard error, and how many errors there are if there are several.
 pub fn print(diagnostics: &[Diagnostic]) {
     for diagnostic in diagnostics {
-        eprintln!("{}\n", draw(diagnostic, &renderer()));
+        tell(&format!("{}\n", draw(diagnostic, &renderer())));
     }
     let errors = diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Error).count();
     if errors > 1 {
-        eprintln!("{} in all", count(errors, "error"));
+        tell(&format!("{} in all", count(errors, "error")));
     }
 }
 
@@ -59,7 +61,7 @@ fn snippet(place: &Place) -> Snippet<'_, annotate_snippets::Annotation<'_>> {
 
 /// What went wrong in a node that ran, on a few lines.
 pub fn failure(node: &str, report: &DiagnosticReport) -> String {
-    let mut text = format!("error: `{node}` failed: {}", report.message);
+    let mut text = format!("error: `{}` failed: {}", harmless(node), report.message);
     for cause in &report.causes {
         text.push_str(&format!("\n   = note: {cause}"));
     }
@@ -76,10 +78,11 @@ pub fn failure(node: &str, report: &DiagnosticReport) -> String {
 pub struct FailuresOnly;
 
 impl Reader for FailuresOnly {
-    fn read(&mut self, record: &Record) {
+    fn read(&mut self, record: &Record) -> Result<()> {
         if let Event::NodeFailed { node, diagnostic } = &record.event {
-            eprintln!("{}", failure(node, diagnostic));
+            tell(&failure(node, diagnostic));
         }
+        Ok(())
     }
 }
 

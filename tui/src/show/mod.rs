@@ -2,4 +2,5 @@
 
 pub mod diagnostics;
 pub mod ndjson;
+pub mod out;
 pub mod plain;

@@ -2,25 +2,28 @@
 
 use std::io::Write;
 
-use flow_engine::{Reader, Record};
+use anyhow::Context as _;
+use flow_engine::{Reader, Record, Result};
+
+use super::out::unless_gone;
 
 /// Writes every record to a stream.
 pub struct Ndjson<W> {
+    name: String,
     out: W,
 }
 
 impl<W: Write> Ndjson<W> {
-    /// Onto this stream.
-    pub fn new(out: W) -> Self {
-        Self { out }
+    /// Onto a stream that errors call by this name.
+    pub fn new(name: impl Into<String>, out: W) -> Self {
+        Self { name: name.into(), out }
     }
 }
 
 impl<W: Write + Send> Reader for Ndjson<W> {
-    fn read(&mut self, record: &Record) {
-        // A stream that was closed has read enough; the run goes on.
-        if let Ok(line) = serde_json::to_string(record) {
-            let _ = writeln!(self.out, "{line}").and_then(|()| self.out.flush());
-        }
+    fn read(&mut self, record: &Record) -> Result<()> {
+        let line = serde_json::to_string(record)?;
+        let written = writeln!(self.out, "{line}").and_then(|()| self.out.flush());
+        unless_gone(written).with_context(|| format!("cannot write events to {}", self.name))
     }
 }

@@ -6,10 +6,11 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
 
-use flow_engine::{Event, Reader, Record, Status};
+use flow_engine::{Event, Reader, Record, Result, Status};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::diagnostics::{colours_are_welcome, count, failure};
+use super::out::{harmless, tell};
 
 /// Without a terminal, a node that counts says so at most this often.
 const SECONDS_BETWEEN_LINES: f64 = 5.0;
@@ -43,7 +44,7 @@ impl Plain {
             // A terminal that is gone is no reason to stop the run.
             let _ = self.bars.println(text);
         } else {
-            eprintln!("{text}");
+            tell(text);
         }
     }
 
@@ -103,7 +104,7 @@ fn sign(sign: &str, colour: u8) -> String {
 }
 
 impl Reader for Plain {
-    fn read(&mut self, record: &Record) {
+    fn read(&mut self, record: &Record) -> Result<()> {
         let width = self.width;
         match &record.event {
             Event::RunStarted { graph, nodes, device, dtype, .. } => {
@@ -116,7 +117,11 @@ impl Reader for Plain {
             Event::Progress { node, done, total, unit } => self.progress(node, *done, *total, unit, record.t),
             Event::NodeFinished { node, seconds, .. } => {
                 let kind = self.end(node);
-                self.line(&format!("{} {node:width$}  {kind:<14} {seconds:>7.2} s", sign("+", 32)));
+                self.line(&format!(
+                    "{} {:width$}  {kind:<14} {seconds:>7.2} s",
+                    sign("+", 32),
+                    harmless(node)
+                ));
             }
             Event::NodeFailed { node, diagnostic } => {
                 self.end(node);
@@ -124,7 +129,7 @@ impl Reader for Plain {
             }
             Event::NodeSkipped { node, because } => {
                 self.end(node);
-                self.line(&format!("{} {node:width$}  skipped: {because}", sign("-", 33)));
+                self.line(&format!("{} {:width$}  skipped: {because}", sign("-", 33), harmless(node)));
             }
             Event::Preview { path, .. } => self.line(&format!("  {}", from_here(path))),
             Event::Warning { node, message, hint } => {
@@ -146,5 +151,6 @@ impl Reader for Plain {
             }
             _ => {}
         }
+        Ok(())
     }
 }

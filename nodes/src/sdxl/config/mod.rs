@@ -19,6 +19,12 @@ use flow_engine::{Problem, Result};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+/// More levels than any network has; each halves the picture.
+const MOST_LEVELS: usize = 16;
+
+/// More layers than any part of a network has.
+const MOST_LAYERS: usize = 1000;
+
 /// One value for every block, or one per block.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(untagged)]
@@ -108,6 +114,9 @@ pub(crate) fn read<T: Config>(file: &Path) -> Result<T> {
 
 /// Reads a JSON file of a folder, whatever is in it.
 pub(crate) fn read_json<T: DeserializeOwned>(file: &Path) -> Result<T> {
+    if file.exists() && !file.is_file() {
+        return Err(Problem::new(format!("`{}` is not a file", file.display())).into());
+    }
     let text = std::fs::read_to_string(file).map_err(|cause| {
         Problem::new(format!("cannot read `{}`: {cause}", file.display())).hint(
             "a model is a folder as diffusers saves it, with `model_index.json` and a folder for each part",

@@ -86,6 +86,9 @@ pub enum Spacing {
     Linspace,
 }
 
+/// More timesteps than any model was trained with; a table of them is made.
+const MOST_TIMESTEPS: usize = 100_000;
+
 impl SchedulerConfig {
     pub(super) fn check(&self) -> Vec<String> {
         let mut wrong = refused(&self.rest, &[("thresholding", &["false"])]);
@@ -93,8 +96,17 @@ impl SchedulerConfig {
         {
             wrong.push(format!("`trained_betas` are not {} numbers", self.num_train_timesteps));
         }
-        if self.num_train_timesteps < 2 {
-            wrong.push(format!("`num_train_timesteps` is {}", self.num_train_timesteps));
+        let train = self.num_train_timesteps;
+        if !(2..=MOST_TIMESTEPS).contains(&train) {
+            wrong.push(format!("`num_train_timesteps` is {train}, expected 2 to {MOST_TIMESTEPS}"));
+        }
+        if self.steps_offset >= train {
+            wrong.push(format!("`steps_offset` is {}, expected less than {train}", self.steps_offset));
+        }
+        for (name, beta) in [("beta_start", self.beta_start), ("beta_end", self.beta_end)] {
+            if !(beta > 0.0 && beta < 1.0) {
+                wrong.push(format!("`{name}` is {beta}, expected a number between 0 and 1"));
+            }
         }
         wrong
     }

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::norm_eps;
+use super::{MOST_LAYERS, norm_eps};
 
 /// `text_encoder/config.json` and `text_encoder_2/config.json`.
 #[derive(Debug, Clone, Deserialize)]
@@ -49,6 +49,12 @@ impl TextConfig {
         let (heads, width) = (self.num_attention_heads, self.hidden_size);
         if heads == 0 || width % heads != 0 {
             wrong.push(format!("{heads} heads do not divide {width} features"));
+        }
+        if self.num_hidden_layers > MOST_LAYERS {
+            wrong.push(format!(
+                "`num_hidden_layers` is {}, expected at most {MOST_LAYERS}",
+                self.num_hidden_layers
+            ));
         }
         if self.num_hidden_layers == 0 {
             wrong.push("`num_hidden_layers` is 0: there is no penultimate layer".into());

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::{PerBlock, norm_eps, refused, thirty_two, yes};
+use super::{MOST_LAYERS, MOST_LEVELS, PerBlock, norm_eps, refused, thirty_two, yes};
 
 /// `unet/config.json`.
 #[derive(Debug, Clone, Deserialize)]
@@ -123,6 +123,17 @@ impl UNetConfig {
         wrong.extend(lists.iter().filter(|(_, fits)| !fits).map(|(key, _)| {
             format!("`{key}` does not have one entry for each of the {levels} `block_out_channels`")
         }));
+        if levels > MOST_LEVELS {
+            wrong.push(format!("{levels} `block_out_channels`, expected at most {MOST_LEVELS}"));
+        }
+        for (name, counts) in [
+            ("layers_per_block", &self.layers_per_block),
+            ("transformer_layers_per_block", &self.transformer_layers_per_block),
+        ] {
+            if (0..levels).filter_map(|level| counts.at(level)).any(|count| count > MOST_LAYERS) {
+                wrong.push(format!("`{name}` has more than {MOST_LAYERS}"));
+            }
+        }
         if levels == 0 {
             wrong.push("`block_out_channels` is empty".into());
         }

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::{refused, thirty_two, yes};
+use super::{MOST_LAYERS, MOST_LEVELS, refused, thirty_two, yes};
 
 /// `vae/config.json`.
 #[derive(Debug, Clone, Deserialize)]
@@ -57,6 +57,10 @@ impl VaeConfig {
             self.down_block_types.iter().chain(&self.up_block_types).filter(|k| !kinds.contains(&k.as_str()));
         wrong.extend(unknown.map(|kind| format!("blocks of the kind `{kind}` are not supported")));
         let groups = self.norm_num_groups;
+        let levels = self.block_out_channels.len();
+        if levels > MOST_LEVELS || self.layers_per_block > MOST_LAYERS {
+            wrong.push(format!("more than {MOST_LEVELS} levels or {MOST_LAYERS} layers in each"));
+        }
         if self.block_out_channels.is_empty() {
             wrong.push("`block_out_channels` is empty".into());
         }
