@@ -1,9 +1,11 @@
 //! Pictures that diffusers makes with the model in the repository, from prompt and seed alone.
 
 use candle_core::{Device, Tensor};
+use flow_engine::{Document, Events, Graph, Project, Run, Session, Status, Stop, read_ron};
 use flow_nodes::sample::guidance::TimeIds;
 use flow_nodes::sample::{Ddim, Denoiser, Generator, NoiseSchedule};
 use serde::Deserialize;
+use std::path::Path;
 
 use super::support::{Golden, Tiny, close, close_to_rms, file, json, load, repository, same_picture};
 
@@ -68,4 +70,52 @@ fn golden_pictures_of_mini_sdxl_from_prompt_and_seed() {
     assert!(!cases.is_empty());
     let mini = load(&repository().join("models/mini-sdxl"));
     cases.iter().for_each(|case| picture_agrees(&mini, case));
+}
+
+/// The same pictures out of a whole graph, through the nodes and the files that a person gets.
+#[test]
+fn golden_pictures_of_mini_sdxl_from_a_graph() {
+    let Some(set) = json("mini/mini.json") else { return };
+    let cases: Vec<Case> = serde_json::from_value(set["cases"].clone()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    run_graph(&graph_of(&cases, folder.path()));
+    for case in &cases {
+        let Some(golden) = file(&format!("mini/{}.png", case.name)) else { continue };
+        let open = |path: &Path| image::open(path).unwrap().into_rgb8();
+        let (ours, theirs) = (open(&folder.path().join(format!("{}.png", case.name))), open(&golden));
+        assert_eq!(ours.dimensions(), theirs.dimensions(), "{}", case.name);
+        let far = ours
+            .pixels()
+            .zip(theirs.pixels())
+            .filter(|(a, b)| (0..3).any(|c| a[c].abs_diff(b[c]) > 1))
+            .count();
+        let share = far as f64 / (case.width * case.height) as f64;
+        assert!(share <= BYTES, "{}: {share} of the pixels are more than one level off", case.name);
+    }
+}
+
+/// A graph with a sampler and a file for each case.
+fn graph_of(cases: &[Case], folder: &Path) -> String {
+    let mut nodes = format!("\"base\": LoadSDXL(path: {:?}),\n", repository().join("models/mini-sdxl"));
+    for Case { name, prompt, negative, seed, steps, guidance, width, height } in cases {
+        let negative =
+            negative.as_ref().map(|text| format!("negative_prompt: {text:?}, ")).unwrap_or_default();
+        nodes.push_str(&format!(
+            "\"{name}\": DDIMSample(model: \"base\", prompt: {prompt:?}, {negative}seed: {seed}, steps: {steps}, \
+             guidance: {guidance:?}, width: {width}, height: {height}),\n\
+             \"save {name}\": SaveImages(images: \"{name}\", path: {:?}),\n",
+            folder.join(format!("{name}.png")),
+        ));
+    }
+    format!("Graph(nodes: {{\n{nodes}}})")
+}
+
+fn run_graph(text: &str) {
+    let settings = flow_nodes::settle(Some(flow_engine::Device::Cpu), Some(flow_engine::Dtype::F32)).unwrap();
+    let session = Session::new(flow_nodes::registry(), settings, Project::at(repository()));
+    let source = read_ron(Document::new("golden.ron", text), &[], &session.registry);
+    let graph = Graph::checked(source, &session).unwrap_or_else(|problems| panic!("{problems:?}"));
+    let run =
+        Run { graph: &graph, session: &session, events: Events::silent(), stop: Stop::default(), jobs: 2 };
+    assert_eq!(run.execute().status, Status::Done);
 }

@@ -108,7 +108,7 @@ fn a_seed_changes_keys_downstream_and_a_comment_does_not() {
 
 #[test]
 fn a_node_is_checked_against_the_results_of_instant_nodes() {
-    let nodes = format!(r#""a": Give(value: 100), "b": Add(numbers: [{}])"#, vec![r#""a""#; 11].join(", "));
+    let nodes = format!(r#""a": Give(value: 100), "b": Add(numbers: [{}])"#, [r#""a""#; 11].join(", "));
     let problems = problems_of(&nodes);
     assert_eq!(problems.len(), 1);
     assert!(told(&problems[0]).ends_with(": that is too much"));
@@ -118,7 +118,7 @@ fn a_node_is_checked_against_the_results_of_instant_nodes() {
 fn mistakes_of_wires_and_of_values_are_told_together() {
     let nodes = format!(
         r#""a": Give(value: 100), "b": Add(numbers: [{}]), "c": Say(number: "x")"#,
-        vec![r#""a""#; 11].join(", ")
+        [r#""a""#; 11].join(", ")
     );
     let problems = problems_of(&nodes);
     assert_eq!(
