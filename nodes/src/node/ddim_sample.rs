@@ -20,7 +20,8 @@ use crate::sdxl::config::Spacing;
 pub struct DDIMSample {
     /// Model to sample from.
     pub model: In<Model>,
-    /// What to show. May be empty. Either this or `conditioning` is set.
+    /// What to show, with brackets as in `EncodePrompt`. May be empty. Either this or `conditioning`
+    /// is set.
     #[serde(default)]
     pub prompt: Option<String>,
     /// What not to show. Without one, the model's own default: zeros for SDXL.

@@ -8,10 +8,9 @@ use candle_core::{DType, Device, Tensor};
 use flow_engine::{Check, Cx, In, Problem, Result};
 use image::RgbImage;
 
-use crate::conditioning::Conditioning;
+use crate::conditioning::{Conditioning, check_prompts};
 use crate::model::{self, Model};
 use crate::picture::{Generation, Images, Picture};
-use crate::sample::guidance::TimeIds;
 use crate::sample::noise::randn_each;
 use crate::sample::{Denoiser, Generator, OnStep};
 
@@ -63,6 +62,7 @@ impl Drawing<'_> {
             ),
             _ => {}
         }
+        check_prompts(self.prompt, self.negative_prompt, cx);
         let Some(model) = cx.input(self.model) else { return };
         let train = model.checkpoint().scheduler_config().num_train_timesteps;
         if steps > train {
@@ -140,7 +140,7 @@ impl Drawing<'_> {
         let unet = model.unet(cx)?;
         let (positive, negative) =
             (conditioning.positive.repeat(seeds.len())?, conditioning.negative.repeat(seeds.len())?);
-        let time_ids = TimeIds::whole(canvas.height, canvas.width).tensor(seeds.len(), &device)?;
+        let time_ids = conditioning.time_ids(canvas.height, canvas.width).tensor(seeds.len(), &device)?;
         let denoiser = Denoiser::new(&unet, &positive, Some(&negative), &time_ids, self.guidance)?;
 
         let mut generators: Vec<_> = seeds.iter().map(|&seed| Generator::new(seed)).collect();

@@ -20,7 +20,7 @@ pub mod weights;
 
 pub use checkpoint::{Checkpoint, FromFiles, Part};
 pub use text_encoder::{TextEmbeds, TextEncoder, TextEncoders};
-pub use tokenizer::{Tokenizer, Tokenizers};
+pub use tokenizer::{Tokenizer, Tokenizers, Word};
 pub use trace::Trace;
 pub use unet::UNet;
 pub use vae::Vae;

@@ -81,10 +81,19 @@ pub struct TextOutput {
 impl TextOutput {
     /// The input of the last block, `[b, tokens, d]`.
     pub fn penultimate(&self) -> Result<&Tensor> {
-        let before = self.hidden_states.len().checked_sub(2);
-        before
-            .map(|i| &self.hidden_states[i])
-            .ok_or_else(|| Problem::new("a text encoder without blocks").into())
+        self.skipping(0)
+    }
+
+    /// The input of an earlier block, `clip_skip` before the last one's, `[b, tokens, d]`: `hidden_states[-(clip_skip +
+    /// 2)]`, as diffusers' SDXL pipelines count.
+    ///
+    /// # Errors
+    /// Fewer blocks than that.
+    pub fn skipping(&self, clip_skip: usize) -> Result<&Tensor> {
+        let blocks = self.hidden_states.len().saturating_sub(1);
+        let state = blocks.checked_sub(1).and_then(|last| last.checked_sub(clip_skip));
+        let too_few = || format!("`clip_skip` is {clip_skip}, but the text encoder has {blocks} blocks");
+        Ok(state.map(|i| &self.hidden_states[i]).ok_or_else(|| Problem::new(too_few()))?)
     }
 }
 
@@ -117,6 +126,11 @@ impl TextEncoder {
                 .transpose()?,
             config: config.clone(),
         })
+    }
+
+    /// Features of every token.
+    pub fn width(&self) -> usize {
+        self.config.hidden_size
     }
 
     /// Ids `[b][tokens]`, each row padded to the same length.

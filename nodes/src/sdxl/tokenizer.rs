@@ -47,6 +47,7 @@ impl Tokenizers {
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     length: usize,
+    start: u32,
     end: u32,
     pad: u32,
 }
@@ -98,7 +99,8 @@ impl Tokenizer {
         let added = special_tokens.map(|token| AddedToken::from(token.as_str(), true));
         inner.add_special_tokens(added).map_err(|cause| anyhow::anyhow!(cause))?;
         let id = |token: &str| inner.token_to_id(token).unwrap_or_default();
-        Ok(Self { end: id(&special.end), pad: id(&special.pad), inner, length })
+        let [start, end, pad] = special_tokens.map(|token| id(token));
+        Ok(Self { inner, length, start, end, pad })
     }
 
     /// How many ids a text becomes.
@@ -106,25 +108,50 @@ impl Tokenizer {
         self.length
     }
 
+    /// How many tokens of text fit between the start and the end.
+    pub fn room(&self) -> usize {
+        self.length.saturating_sub(2)
+    }
+
     /// The ids of `text`: start, words, end, and padding to [`Self::length`]. What is too long loses its tail.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        let mut ids = self.encode_unpadded(text)?;
-        ids.resize(self.length, self.pad);
+        Ok(self.framed(self.words(text)?.into_iter().map(|word| word.id)))
+    }
+
+    /// The ids of `text` from its start token to its end token, at most [`Self::length`].
+    pub fn encode_unpadded(&self, text: &str) -> Result<Vec<u32>> {
+        let mut ids: Vec<u32> = self.words(text)?.into_iter().map(|word| word.id).collect();
+        ids.truncate(self.room());
+        ids.insert(0, self.start);
+        ids.push(self.end);
         Ok(ids)
     }
 
-    /// The ids of `text` up to its end token, at most [`Self::length`].
-    pub fn encode_unpadded(&self, text: &str) -> Result<Vec<u32>> {
-        let encoding = self.inner.encode(text, true);
+    /// The tokens of `text`, however many, without start and end.
+    pub fn words(&self, text: &str) -> Result<Vec<Word>> {
+        let encoding = self.inner.encode(text, false);
         let encoding =
             encoding.map_err(|cause| Problem::new(format!("cannot tokenize `{text}`: {cause}")))?;
-        let mut ids = encoding.get_ids().to_vec();
-        if ids.len() > self.length {
-            ids.truncate(self.length - 1);
-            ids.push(self.end);
-        }
-        Ok(ids)
+        let words = encoding.get_ids().iter().zip(encoding.get_offsets());
+        Ok(words.map(|(&id, &(start, _))| Word { id, start }).collect())
     }
+
+    /// At most [`Self::room`] tokens of text with start, end and padding around them: [`Self::length`] ids.
+    pub fn framed(&self, ids: impl IntoIterator<Item = u32>) -> Vec<u32> {
+        let words = ids.into_iter().take(self.room());
+        let mut framed: Vec<u32> = [self.start].into_iter().chain(words).chain([self.end]).collect();
+        framed.resize(self.length, self.pad);
+        framed
+    }
+}
+
+/// A token of a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Word {
+    /// Its id.
+    pub id: u32,
+    /// Where in the text it starts, in bytes.
+    pub start: usize,
 }
 
 /// The tokens that are not words.
@@ -220,6 +247,19 @@ mod tests {
             assert_eq!(ids.len(), tokenizer.length());
             assert!(ids.contains(&tokenizer.end), "{text}");
         }
+    }
+
+    #[test]
+    fn the_words_of_a_long_text_are_all_there_with_their_places() {
+        let tokenizer = Tokenizer::open(&mini("tokenizer")).unwrap();
+        let text = "a bär on a beach ".repeat(30);
+        let words = tokenizer.words(&text).unwrap();
+        assert!(words.len() > tokenizer.room());
+        let ids: Vec<u32> = words.iter().take(tokenizer.room()).map(|word| word.id).collect();
+        assert_eq!(tokenizer.framed(ids), tokenizer.encode(&text).unwrap());
+        assert!(words.windows(2).all(|pair| pair[0].start <= pair[1].start));
+        assert!(words.iter().all(|word| text.is_char_boundary(word.start)));
+        assert_eq!(words.iter().filter(|word| text[word.start..].starts_with("beach")).count(), 30);
     }
 
     #[test]
