@@ -37,10 +37,9 @@ impl Model {
         &self.checkpoint
     }
 
-    /// What a person calls it: the name of its folder.
+    /// What a person calls it: the name of its folder, or of its file without the extension.
     pub fn name(&self) -> String {
-        let folder = self.checkpoint.folder();
-        folder.file_name().unwrap_or(folder.as_os_str()).to_string_lossy().into_owned()
+        self.checkpoint.name()
     }
 
     /// The first ten digits of the digest of its files, as pictures name their model.

@@ -8,6 +8,7 @@ mod noise;
 mod precision;
 mod sampling;
 mod scheduler;
+mod single;
 mod text;
 mod tokens;
 mod unet;

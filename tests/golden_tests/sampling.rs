@@ -134,6 +134,11 @@ fn golden_picture_of_the_whole_pipeline() {
     let (Some(golden), Some(tiny)) = (Golden::open("forward/pipeline_ddim10.safetensors"), tiny()) else {
         return;
     };
+    close("the picture", &whole_pipeline(tiny, &golden), golden.get("image"), PICTURE / 2.0);
+}
+
+/// The picture `[3, h, w]` in 0..=1 that a model makes of a golden pipeline's latents and prompts.
+pub(crate) fn whole_pipeline(tiny: &Tiny, golden: &Golden) -> Tensor {
     let latents = golden.get("latents");
     let (positive, negative) =
         (tiny.encode(&[golden.meta("prompt")]), tiny.encode(&[golden.meta("negative_prompt")]));
@@ -148,6 +153,5 @@ fn golden_picture_of_the_whole_pipeline() {
     let ddim = Ddim::new(&NoiseSchedule::new(config), steps, config.timestep_spacing, 0.0).unwrap();
     let end = ddim.sample(&denoiser, latents, &mut |_| unreachable!(), &mut |_, _| Ok(())).unwrap();
     let picture = ((tiny.vae.decode(&end).unwrap() / 2.0).unwrap() + 0.5).unwrap().clamp(0f32, 1f32).unwrap();
-    let picture = picture.squeeze(0).unwrap().to_dtype(DType::F32).unwrap();
-    close("the picture", &picture, golden.get("image"), PICTURE / 2.0);
+    picture.squeeze(0).unwrap().to_dtype(DType::F32).unwrap()
 }

@@ -99,7 +99,10 @@ pub(crate) struct Tiny {
 }
 
 pub(crate) fn load(folder: &Path) -> Tiny {
-    let checkpoint = Checkpoint::open(folder).unwrap();
+    networks(Checkpoint::open(folder).unwrap())
+}
+
+pub(crate) fn networks(checkpoint: Checkpoint) -> Tiny {
     let compute = Compute::cpu();
     Tiny {
         unet: checkpoint.load_unet(&compute).unwrap(),

@@ -1,22 +1,28 @@
-//! A diffusers folder, checked from its headers, and the networks in it.
+//! A model on disk, checked from its headers, and the networks in it.
 //!
-//! Opening reads configurations and headers and no weight, so it is cheap, and a folder that does not fit its own
-//! configurations is refused with everything that is wrong with it at once. Weights are read when a network is loaded.
+//! It is a diffusers folder or a single file in the original layout. Opening reads configurations and headers and no
+//! weight, so it is cheap, and what does not fit its own configurations is refused with everything that is wrong with
+//! it at once. Weights are read when a network is loaded.
 //!
 //! Nothing here knows adapters: they fold into a [`Source`] around [`Checkpoint::source`], between file and network.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use candle_core::Tensor;
 use flow_engine::{Problem, Result};
 
-use super::config::{self, ModelIndex, SchedulerConfig, TextConfig, UNetConfig, VaeConfig};
+use super::config::{ModelIndex, Prediction, SchedulerConfig, TextConfig, UNetConfig, VaeConfig};
 use super::files::WeightFiles;
+use super::folder;
+use super::original::OriginalNames;
+use super::settings::Settings;
+use super::single_file::{self, Shapes};
 use super::text_encoder::{TextEncoder, TextEncoders};
-use super::tokenizer::{Tokenizer, Tokenizers};
+use super::tokenizer::Tokenizers;
 use super::unet::UNet;
-use super::vae::{self, Vae};
+use super::vae::Vae;
+use super::vae_choice::OtherVae;
 use super::weights::{Compute, Layout, Source, Weights};
 
 /// The four networks of a model.
@@ -47,20 +53,31 @@ impl Part {
     }
 
     /// Its weight file, without variant and extension.
-    fn stem(self) -> &'static str {
+    pub(super) fn stem(self) -> &'static str {
         match self {
             Self::Unet | Self::Vae => "diffusion_pytorch_model",
             Self::TextEncoder | Self::TextEncoder2 => "model",
         }
     }
+
+    /// Whether a stored tensor is what a network wants: old autoencoders keep the linear layers of their attention as
+    /// 1x1 convolutions.
+    pub(super) fn same_shape(self, wanted: &[usize], found: &[usize]) -> bool {
+        wanted == found
+            || (self == Self::Vae
+                && wanted.len() == 2
+                && found.len() == 4
+                && found == [wanted, &[1, 1]].concat())
+    }
 }
 
-/// An opened SDXL folder.
+/// An opened SDXL model.
 #[derive(Debug, Clone)]
 pub struct Checkpoint {
-    folder: PathBuf,
+    path: PathBuf,
     files: Vec<PathBuf>,
     weights: BTreeMap<Part, WeightFiles>,
+    settings: Settings,
     index: ModelIndex,
     unet: UNetConfig,
     vae: VaeConfig,
@@ -68,35 +85,121 @@ pub struct Checkpoint {
     scheduler: SchedulerConfig,
 }
 
+/// What a model is opened with, besides its own path.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OpenOptions {
+    /// A diffusers folder with the configuration and tokenizers of a single file; its weights are not looked at.
+    /// Without it they are SDXL base 1.0's.
+    pub config: Option<PathBuf>,
+    /// An autoencoder in place of the model's own: a folder with `config.json`, or a file.
+    pub vae: Option<PathBuf>,
+}
+
 impl Checkpoint {
-    /// Opens a folder as diffusers saves it, and checks every tensor's name and shape.
+    /// Opens a folder as diffusers saves it, or a single file of SDXL base's size, and checks every tensor's name and
+    /// shape.
     ///
     /// # Errors
-    /// Absent or damaged files, settings Flow does not follow, weights that do not fit the configurations (all of them
-    /// in one error).
-    pub fn open(folder: &Path) -> Result<Self> {
-        let config_of = |part: Part| folder.join(part.folder()).join("config.json");
-        let index = config::read(&folder.join("model_index.json"))?;
-        let unet = config::read(&config_of(Part::Unet))?;
-        let vae = config::read(&config_of(Part::Vae))?;
-        let text =
-            [config::read(&config_of(Part::TextEncoder))?, config::read(&config_of(Part::TextEncoder2))?];
-        let scheduler = config::read(&folder.join("scheduler/scheduler_config.json"))?;
+    /// As [`Self::open_with`].
+    pub fn open(path: &Path) -> Result<Self> {
+        Self::open_with(path, &OpenOptions::default())
+    }
 
-        let weights = open_parts(folder)?;
-        let files = files_of(folder, &weights);
-        let this = Self { folder: folder.to_owned(), files, weights, index, unet, vae, text, scheduler };
+    /// Opens a folder or a single file with a choice of configuration and autoencoder.
+    ///
+    /// # Errors
+    /// Absent or damaged files, models of another family, settings Flow does not follow, weights that do not fit the
+    /// configurations (all of them in one error), a configuration for what has its own.
+    pub fn open_with(path: &Path, options: &OpenOptions) -> Result<Self> {
+        let settings = match (&options.config, path.is_dir()) {
+            (None, true) => Settings::Folder(path.to_owned()),
+            (Some(config), false) => Settings::Folder(config.clone()),
+            (None, false) => Settings::SdxlBase,
+            (Some(_), true) => {
+                let message = format!("`{}` is a folder, which has its own configuration", path.display());
+                return Err(Problem::new(message).hint("leave out `config`: it is for single files").into());
+            }
+        };
+        settings.refuse_other_families()?;
+        let vae = settings.of_part(Part::Vae)?;
+        let mut this = Self {
+            path: path.to_owned(),
+            files: Vec::new(),
+            weights: BTreeMap::new(),
+            index: settings.read("model_index.json")?,
+            unet: settings.of_part(Part::Unet)?,
+            text: [settings.of_part(Part::TextEncoder)?, settings.of_part(Part::TextEncoder2)?],
+            scheduler: settings.read("scheduler/scheduler_config.json")?,
+            settings,
+            vae,
+        };
+        let other = options.vae.as_deref().map(|vae| OtherVae::open(vae, &this.vae)).transpose()?;
+        let own = Part::ALL.into_iter().filter(|&part| other.is_none() || part != Part::Vae);
+        let own: Vec<Part> = own.collect();
+        if path.is_dir() {
+            this.weights = folder::open(path, &own)?;
+        } else {
+            let file = WeightFiles::open_file(path)?;
+            this.weights = this.parts_of(&file, &own)?;
+            if options.config.is_none() {
+                this.heed_marks(&file);
+            }
+        }
+        this.files = this.deciding_files(other.as_ref());
+        if let Some(other) = other {
+            this.vae = other.config;
+            this.weights.insert(Part::Vae, other.weights);
+        }
         this.check_widths()?;
-        this.check_layout()?;
+        if path.is_dir() {
+            this.check_layout(&own)?;
+        }
         Ok(this)
     }
 
-    /// The folder.
-    pub fn folder(&self) -> &Path {
-        &self.folder
+    fn parts_of(&self, file: &WeightFiles, parts: &[Part]) -> Result<BTreeMap<Part, WeightFiles>> {
+        let names = OriginalNames::new(&self.unet, &self.vae);
+        let wanted = parts.iter().map(|&part| Ok((part, self.layout(part)?)));
+        single_file::parts(file, &names, &wanted.collect::<Result<_>>()?)
     }
 
-    /// Every file whose bytes can change a result: configurations, tokenizers, weights.
+    /// What fine-tunes of SDXL base say of their noise, in a file that can say nothing else of itself.
+    fn heed_marks(&mut self, file: &WeightFiles) {
+        if file.shape(single_file::V_PREDICTION).is_some() {
+            self.scheduler.prediction_type = Prediction::VPrediction;
+        }
+        if file.shape(single_file::ZERO_SNR).is_some() {
+            self.scheduler.rescale_betas_zero_snr = true;
+        }
+    }
+
+    /// Files whose bytes matter, in a fixed order; an autoencoder without settings of its own goes by the model's.
+    fn deciding_files(&self, other_vae: Option<&OtherVae>) -> Vec<PathBuf> {
+        let mut files = self.settings.files();
+        for part in Part::ALL {
+            let other = other_vae.filter(|_| part == Part::Vae);
+            let own_config = || self.settings.file_of_part(part);
+            files.extend(other.and_then(|other| other.config_file.clone()).or_else(own_config));
+            let weights = other.map_or_else(|| &self.weights[&part], |other| &other.weights);
+            files.extend_from_slice(weights.files());
+        }
+        let mut seen = BTreeSet::new(); // a single file is the file of many parts
+        files.retain(|file| seen.insert(file.clone()));
+        files
+    }
+
+    /// The folder or the file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What a person calls it: the name of its folder, or of its file without the extension.
+    pub fn name(&self) -> String {
+        let name = if self.path.is_dir() { self.path.file_name() } else { self.path.file_stem() };
+        name.unwrap_or(self.path.as_os_str()).to_string_lossy().into_owned()
+    }
+
+    /// Every file whose bytes can change a result: configurations, tokenizers, weights. Those in the program are none.
     pub fn files(&self) -> &[PathBuf] {
         &self.files
     }
@@ -157,10 +260,7 @@ impl Checkpoint {
 
     /// Reads both tokenizers.
     pub fn tokenizers(&self) -> Result<Tokenizers> {
-        Ok(Tokenizers {
-            first: Tokenizer::open(&self.folder.join("tokenizer"))?,
-            second: Tokenizer::open(&self.folder.join("tokenizer_2"))?,
-        })
+        self.settings.tokenizers()
     }
 
     /// One part's tensors as its network takes them.
@@ -179,7 +279,7 @@ impl Checkpoint {
     }
 
     /// The tensors that each part's constructor asks for.
-    fn layout(&self, part: Part) -> Result<BTreeMap<String, Vec<usize>>> {
+    fn layout(&self, part: Part) -> Result<Shapes> {
         match part {
             Part::Unet => Layout::of(|w| UNet::new(&self.unet, w)),
             Part::Vae => Layout::of(|w| Vae::new(&self.vae, w)),
@@ -188,17 +288,17 @@ impl Checkpoint {
         }
     }
 
-    fn check_layout(&self) -> Result<()> {
+    fn check_layout(&self, parts: &[Part]) -> Result<()> {
         let mut wrong = Vec::new();
-        for part in Part::ALL {
-            wrong.extend(mismatches(part, &self.layout(part)?, self.weights(part)));
+        for &part in parts {
+            wrong.extend(folder::mismatches(part, &self.layout(part)?, self.weights(part)));
         }
         if wrong.is_empty() {
             return Ok(());
         }
         let message = format!(
             "the weights in `{}` do not fit their configurations:\n  {}",
-            self.folder.display(),
+            self.path.display(),
             wrong.join("\n  ")
         );
         Err(Problem::new(message).hint("do `config.json` and weights come from the same model?").into())
@@ -236,7 +336,7 @@ impl Checkpoint {
         }
         Err(Problem::new(format!(
             "the parts of `{}` do not fit together:\n  {}",
-            self.folder.display(),
+            self.path.display(),
             wrong.join("\n  ")
         ))
         .into())
@@ -255,58 +355,6 @@ impl Source for FromFiles<'_> {
         let tensor = self.files.convert(name, &self.compute.device, self.compute.dtype)?;
         Ok(tensor.reshape(shape)?) // only old 1x1 attention kernels differ, see `same_shape`
     }
-}
-
-/// The weights of all parts, or why they cannot be opened: one reason for each.
-fn open_parts(folder: &Path) -> Result<BTreeMap<Part, WeightFiles>> {
-    let opened = Part::ALL.map(|part| open_part(folder, part).map(|files| (part, files)));
-    let (opened, mut failed): (Vec<_>, Vec<_>) = opened.into_iter().partition(Result::is_ok);
-    if failed.len() == 1 {
-        return failed.remove(0).map(|only| BTreeMap::from([only]));
-    }
-    let reasons: Vec<_> = failed.into_iter().filter_map(Result::err).collect();
-    let Some(first) = reasons.first() else { return opened.into_iter().collect() };
-    let said: Vec<_> = reasons.iter().map(|reason| format!("{reason:#}")).collect();
-    let message = format!("the weights in `{}` cannot be opened:\n  {}", folder.display(), said.join("\n  "));
-    Err(Problem::new(message).hint(Problem::hint_of(first).unwrap_or("download the model again")).into())
-}
-
-fn open_part(folder: &Path, part: Part) -> Result<WeightFiles> {
-    let files = WeightFiles::open(&folder.join(part.folder()), part.stem())?;
-    let files = files.without(|name| name.ends_with("position_ids"));
-    Ok(if part == Part::Vae { files.renamed(vae::todays_name) } else { files })
-}
-
-/// Files whose bytes matter, in a fixed order; those a folder may lack are left out.
-fn files_of(folder: &Path, weights: &BTreeMap<Part, WeightFiles>) -> Vec<PathBuf> {
-    let mut files = vec![folder.join("model_index.json"), folder.join("scheduler/scheduler_config.json")];
-    files.extend(["tokenizer", "tokenizer_2"].iter().flat_map(|t| Tokenizer::files(&folder.join(t))));
-    for (part, weights) in weights {
-        files.push(folder.join(part.folder()).join("config.json"));
-        files.extend_from_slice(weights.files());
-    }
-    files
-}
-
-/// Everything by which a part's files differ from what its network wants.
-fn mismatches(part: Part, wanted: &BTreeMap<String, Vec<usize>>, files: &WeightFiles) -> Vec<String> {
-    let found: BTreeMap<&str, &[usize]> = files.shapes().collect();
-    let folder = part.folder();
-    let missing = wanted.iter().filter(|(name, _)| !found.contains_key(name.as_str()));
-    let missing = missing.map(|(name, shape)| format!("{folder}: `{name}` {shape:?} is missing"));
-    let unexpected = found.iter().filter(|(name, _)| !wanted.contains_key(**name));
-    let unexpected = unexpected.map(|(name, shape)| format!("{folder}: `{name}` {shape:?} is not expected"));
-    let misshaped = wanted.iter().filter_map(|(name, shape)| {
-        let found = found.get(name.as_str()).filter(|found| !same_shape(part, shape, found))?;
-        Some(format!("{folder}: `{name}` is {found:?}, expected {shape:?}"))
-    });
-    missing.chain(misshaped).chain(unexpected).collect()
-}
-
-/// Old autoencoders keep the linear layers of their attention as 1x1 convolutions.
-fn same_shape(part: Part, wanted: &[usize], found: &[usize]) -> bool {
-    wanted == found
-        || (part == Part::Vae && wanted.len() == 2 && found.len() == 4 && found == [wanted, &[1, 1]].concat())
 }
 
 #[cfg(test)]

@@ -145,7 +145,13 @@ fn parts_of_different_models_do_not_fit_together() {
 fn other_pipelines_and_other_folders_are_told_apart() {
     let folder = copy();
     set(folder.path(), "model_index.json", "_class_name", "FluxPipeline".into());
-    assert!(complaint(folder.path()).contains("it is a FluxPipeline, not a StableDiffusionXLPipeline"));
+    assert!(complaint(folder.path()).ends_with("is a Flux model; Flow runs SDXL"));
+    set(folder.path(), "model_index.json", "_class_name", "NewPipeline".into());
+    assert!(complaint(folder.path()).contains("it is a NewPipeline, not a StableDiffusionXLPipeline"));
+    set(folder.path(), "model_index.json", "_class_name", "StableDiffusionXLPipeline".into());
+    set(folder.path(), "unet/config.json", "addition_embed_type", serde_json::Value::Null);
+    set(folder.path(), "unet/config.json", "cross_attention_dim", 768.into());
+    assert!(complaint(folder.path()).contains("is an SD 1.x model (such as SD 1.5); Flow runs SDXL"));
 
     let empty = tempfile::tempdir().unwrap();
     assert!(complaint(empty.path()).contains("model_index.json`"));

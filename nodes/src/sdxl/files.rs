@@ -21,7 +21,7 @@ use super::config::read_json;
 /// The safetensors files of one part, as one table of tensors.
 #[derive(Debug, Clone)]
 pub struct WeightFiles {
-    folder: PathBuf,
+    path: PathBuf,
     files: Vec<PathBuf>,
     tensors: BTreeMap<String, Stored>,
 }
@@ -33,7 +33,41 @@ struct Stored {
     start: usize,
     end: usize,
     shape: Vec<usize>,
-    dtype: DType,
+    dtype: Dtype,
+    /// Whether its bytes are those of its transpose.
+    transposed: bool,
+}
+
+/// How much of a stored tensor is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Take {
+    /// All of it.
+    Whole,
+    /// The first, second or last third of its rows (0, 1 or 2).
+    Third(usize),
+    /// The transpose of a matrix.
+    Transposed,
+}
+
+impl Stored {
+    /// A view of the same bytes.
+    fn take(&self, take: Take) -> Self {
+        let mut view = self.clone();
+        match take {
+            Take::Whole => {}
+            Take::Third(i) => {
+                let bytes = (self.end - self.start) / 3;
+                view.start += i * bytes;
+                view.end = view.start + bytes;
+                view.shape[0] /= 3;
+            }
+            Take::Transposed => {
+                view.shape.reverse();
+                view.transposed = !self.transposed;
+            }
+        }
+        view
+    }
 }
 
 #[derive(Debug)]
@@ -90,26 +124,33 @@ impl WeightFiles {
         Ok(this)
     }
 
-    fn from_files(folder: &Path, files: Vec<PathBuf>) -> Result<Self> {
+    /// Opens one file, whatever is in it.
+    ///
+    /// # Errors
+    /// A file that is damaged or is no safetensors.
+    pub fn open_file(file: &Path) -> Result<Self> {
+        if is_pickle(file) {
+            return Err(pickle(file).into());
+        }
+        Self::from_files(file, vec![file.to_owned()])
+    }
+
+    fn from_files(path: &Path, files: Vec<PathBuf>) -> Result<Self> {
         let mut tensors = BTreeMap::new();
-        for path in &files {
-            for (name, stored) in open_file(path)? {
+        for file in &files {
+            for (name, stored) in map_file(file)? {
                 if let Some(other) = tensors.insert(name.clone(), stored) {
-                    let other = other.file.path.display().to_string();
-                    return Err(Problem::new(format!(
-                        "`{name}` is in both `{other}` and `{}`",
-                        path.display()
-                    ))
-                    .into());
+                    let (one, other) = (other.file.path.display(), file.display());
+                    return Err(Problem::new(format!("`{name}` is in both `{one}` and `{other}`")).into());
                 }
             }
         }
-        Ok(Self { folder: folder.to_owned(), files, tensors })
+        Ok(Self { path: path.to_owned(), files, tensors })
     }
 
-    /// The folder they are in.
-    pub fn folder(&self) -> &Path {
-        &self.folder
+    /// The folder they are in, or the one file.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Every file, the index of shards among them.
@@ -120,6 +161,26 @@ impl WeightFiles {
     /// Names and shapes, in order of name.
     pub fn shapes(&self) -> impl Iterator<Item = (&str, &[usize])> {
         self.tensors.iter().map(|(name, stored)| (name.as_str(), stored.shape.as_slice()))
+    }
+
+    /// The shape of the tensor `name`.
+    pub(crate) fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.tensors.get(name).map(|stored| stored.shape.as_slice())
+    }
+
+    /// The type of the tensor `name`, if it is not one that weights are read in.
+    pub(crate) fn foreign_type(&self, name: &str) -> Option<Dtype> {
+        let dtype = self.tensors.get(name)?.dtype;
+        weight_dtype(dtype).is_none().then_some(dtype)
+    }
+
+    /// A table of other names for (parts of) the same tensors: no byte is copied. Names that are not there are left
+    /// out; thirds are of tensors whose rows divide so.
+    pub(crate) fn views<'a>(&self, views: impl IntoIterator<Item = (&'a str, &'a str, Take)>) -> Self {
+        let view =
+            |(new, old, take): (&str, &str, _)| Some((new.to_owned(), self.tensors.get(old)?.take(take)));
+        let tensors = views.into_iter().filter_map(view).collect();
+        Self { path: self.path.clone(), files: self.files.clone(), tensors }
     }
 
     /// Calls every tensor by the name that `rename` gives it.
@@ -140,21 +201,26 @@ impl WeightFiles {
     /// No such tensor; a NaN or an infinity in it.
     pub fn read(&self, name: &str) -> Result<Tensor> {
         let Some(stored) = self.tensors.get(name) else {
-            return Err(
-                Problem::new(format!("there is no tensor `{name}` in `{}`", self.folder.display())).into()
-            );
+            let message = format!("there is no tensor `{name}` in `{}`", self.path.display());
+            return Err(Problem::new(message).into());
         };
         let bytes = &stored.file.map[stored.start..stored.end];
-        if !stored.dtype.is_float() {
-            let message = format!("`{name}` in `{}` holds integers, not weights", stored.file.path.display());
-            return Err(Problem::new(message).into());
-        }
-        if !largest(bytes, stored.dtype).is_finite() {
+        let Some(dtype) = weight_dtype(stored.dtype) else {
+            let (file, dtype) = (stored.file.path.display(), stored.dtype);
+            let message = format!("`{name}` in `{file}` is of type {dtype:?}");
+            return Err(Problem::new(message).hint(READ_TYPES).into());
+        };
+        if !largest(bytes, dtype).is_finite() {
             let file = stored.file.path.display();
             let message = format!("`{name}` in `{file}` holds a NaN or an infinity");
             return Err(Problem::new(message).hint("the file is damaged, or its training diverged").into());
         }
-        Ok(Tensor::from_raw_buffer(bytes, stored.dtype, &stored.shape, &Device::Cpu)?)
+        let raw = |shape: &[usize]| Tensor::from_raw_buffer(bytes, dtype, shape, &Device::Cpu);
+        if stored.transposed {
+            let shape: Vec<usize> = stored.shape.iter().rev().copied().collect();
+            return Ok(raw(&shape)?.t()?.contiguous()?);
+        }
+        Ok(raw(&stored.shape)?)
     }
 
     /// The tensor `name` as a network of `dtype` on `device` wants it.
@@ -167,7 +233,7 @@ impl WeightFiles {
             let largest = raw.to_dtype(DType::F32)?.abs()?.max_all()?.to_scalar::<f32>()?;
             if largest > f16::MAX.to_f32() {
                 let message =
-                    format!("`{name}` in `{}` holds {largest}, too large for f16", self.folder.display());
+                    format!("`{name}` in `{}` holds {largest}, too large for f16", self.path.display());
                 return Err(Problem::new(message).hint("run it in bf16 or f32").into());
             }
         }
@@ -189,7 +255,7 @@ fn largest(bytes: &[u8], dtype: DType) -> f32 {
     }
 }
 
-fn open_file(path: &Path) -> Result<Vec<(String, Stored)>> {
+fn map_file(path: &Path) -> Result<Vec<(String, Stored)>> {
     let file = File::open(path)
         .map_err(|cause| Problem::new(format!("cannot open `{}`: {cause}", path.display())))?;
     #[expect(
@@ -204,25 +270,23 @@ fn open_file(path: &Path) -> Result<Vec<(String, Stored)>> {
     let file = Arc::new(MappedFile { path: path.to_owned(), map });
     let tensors = metadata.tensors();
     let stored = tensors.into_iter().map(|(name, info)| {
-        let dtype = weight_dtype(path, &name, info.dtype)?;
         let (start, end) = (data + info.data_offsets.0, data + info.data_offsets.1);
-        Ok((name, Stored { file: file.clone(), start, end, shape: info.shape.clone(), dtype }))
+        let (file, shape, dtype) = (Arc::clone(&file), info.shape.clone(), info.dtype);
+        (name, Stored { file, start, end, shape, dtype, transposed: false })
     });
-    stored.collect()
+    Ok(stored.collect())
 }
 
-/// Buffers of integers (`position_ids`) pass as what candle calls them; they are dropped later.
-fn weight_dtype(path: &Path, name: &str, dtype: Dtype) -> Result<DType> {
+/// What weights may be.
+pub(crate) const READ_TYPES: &str = "weights are read in F32, F16 and BF16";
+
+/// What candle calls a type that weights are read in. Others may stand in a file, if nobody asks for them.
+fn weight_dtype(dtype: Dtype) -> Option<DType> {
     match dtype {
-        Dtype::F32 => Ok(DType::F32),
-        Dtype::F16 => Ok(DType::F16),
-        Dtype::BF16 => Ok(DType::BF16),
-        Dtype::I64 => Ok(DType::I64),
-        Dtype::I32 => Ok(DType::I32),
-        other => {
-            let message = format!("`{name}` in `{}` is of type {other:?}", path.display());
-            Err(Problem::new(message).hint("weights are read in F32, F16 and BF16").into())
-        }
+        Dtype::F32 => Some(DType::F32),
+        Dtype::F16 => Some(DType::F16),
+        Dtype::BF16 => Some(DType::BF16),
+        _ => None,
     }
 }
 
@@ -234,6 +298,9 @@ fn damaged(path: &Path, bytes: &[u8], cause: &SafeTensorError) -> Problem {
     };
     let header = u64::from_le_bytes(*length);
     if rest.first() != Some(&b'{') {
+        if begins_as_pickle(bytes) {
+            return pickle(path);
+        }
         return Problem::new(format!("`{file}` is not a safetensors file"))
             .hint("is it a checkpoint of another format, or a web page saved under this name?");
     }
@@ -254,22 +321,31 @@ fn damaged(path: &Path, bytes: &[u8], cause: &SafeTensorError) -> Problem {
 /// Why there is nothing to open.
 fn absent(folder: &Path, stem: &str) -> Problem {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
-    let pickle = entries.into_iter().find(|path| {
-        let extension = path.extension().and_then(|e| e.to_str());
-        matches!(extension, Some("bin" | "ckpt" | "pt" | "pth" | "pkl"))
-    });
-    match pickle {
-        Some(pickle) => Problem::new(format!(
-            "`{}` is a Python pickle: opening one can run any program, so Flow does not",
-            pickle.display()
-        ))
-        .hint(
-            "get the safetensors of this model, \
-             or save it again with `pipe.save_pretrained(folder, safe_serialization=True)`",
-        ),
+    match entries.into_iter().find(|path| is_pickle(path)) {
+        Some(file) => pickle(&file),
         None => Problem::new(format!("there is no `{stem}.safetensors` in `{}`", folder.display()))
             .hint("the folder is not a complete diffusers model: download it again"),
     }
+}
+
+/// Whether a file's name is one that Python's pickles have.
+fn is_pickle(file: &Path) -> bool {
+    let extension = file.extension().and_then(|e| e.to_str());
+    matches!(extension, Some("bin" | "ckpt" | "pt" | "pth" | "pkl"))
+}
+
+/// Whether bytes that are no safetensors begin as PyTorch's files do: zip archives now, bare pickles before.
+fn begins_as_pickle(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"PK\x03\x04") || matches!(bytes, [0x80, 2..=5, ..])
+}
+
+fn pickle(file: &Path) -> Problem {
+    let message =
+        format!("`{}` is a Python pickle: opening one can run any program, so Flow does not", file.display());
+    Problem::new(message).hint(
+        "get the safetensors of this model, \
+         or save it again with `pipe.save_pretrained(folder, safe_serialization=True)`",
+    )
 }
 
 #[cfg(test)]

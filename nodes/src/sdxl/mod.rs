@@ -1,24 +1,33 @@
-//! SDXL: its folder on disk, its text encoders, its denoiser and its autoencoder.
+//! SDXL: its folder or file on disk, its text encoders, its denoiser and its autoencoder.
 //!
 //! A [`Checkpoint`] is opened from headers alone and gives the four networks when they are wanted. Every size comes
-//! from the folder's configuration files: SDXL base 1.0 and a model of a megabyte are the same code.
+//! from configuration files: SDXL base 1.0 and a model of a megabyte are the same code.
 //!
 //! Letters of shapes: `b` batch, `c` channels, `h w` pixels, `d` features, `r` rank; tokens and heads are written out.
 //!
 //! Nothing here knows samplers, schedules or graphs.
 
+mod base_config;
 pub mod checkpoint;
 pub mod config;
+pub mod detect;
 pub mod files;
+mod folder;
+pub mod original;
 mod resnet;
+mod settings;
+mod single_file;
+#[cfg(test)]
+mod testing;
 pub mod text_encoder;
 pub mod tokenizer;
 mod trace;
 pub mod unet;
 pub mod vae;
+mod vae_choice;
 pub mod weights;
 
-pub use checkpoint::{Checkpoint, FromFiles, Part};
+pub use checkpoint::{Checkpoint, FromFiles, OpenOptions, Part};
 pub use text_encoder::{TextEmbeds, TextEncoder, TextEncoders};
 pub use tokenizer::{Tokenizer, Tokenizers, Word};
 pub use trace::Trace;

@@ -80,6 +80,24 @@ impl Tokenizer {
             .map_err(|cause| Problem::new(format!("`{}` is no tokenizer: {cause:#}", file.display())).into())
     }
 
+    /// One from the texts of a tokenizer's files; `name` is what an error calls them.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub(crate) fn from_texts(name: &str, config: &str, vocab: &str, merges: &str) -> Result<Self> {
+        let config: TokenizerConfig = config::parse(config, name)?;
+        let token = |token: &Option<SpecialToken>, default: &str| {
+            token.as_ref().map_or(default, SpecialToken::text).to_owned()
+        };
+        let special = Special {
+            start: token(&config.bos_token, START),
+            end: token(&config.eos_token, END),
+            pad: token(&config.pad_token, END),
+        };
+        let rules = rules(name, &config::parse_json(vocab, name)?, merges, &special)?;
+        Self::new(rules, &special, config.model_max_length)
+    }
+
     /// The files of a tokenizer's folder that decide its ids.
     pub fn files(folder: &Path) -> Vec<PathBuf> {
         let whole = folder.join("tokenizer.json").is_file();
@@ -165,14 +183,20 @@ struct Special {
 fn classic_rules(folder: &Path, special: &Special) -> Result<Value> {
     let (vocab_file, merges_file) = (folder.join("vocab.json"), folder.join("merges.txt"));
     let vocab: Value = config::read_json(&vocab_file)?;
-    let id = |token: &str| {
-        vocab.get(token).and_then(Value::as_u64).ok_or_else(|| {
-            Problem::new(format!("`{}` lacks the special token `{token}`", vocab_file.display()))
-        })
-    };
-    let (start, end) = (id(&special.start)?, id(&special.end)?);
     let merges = std::fs::read_to_string(&merges_file)
         .map_err(|cause| Problem::new(format!("cannot read `{}`: {cause}", merges_file.display())))?;
+    rules(&vocab_file.display().to_string(), &vocab, &merges, special)
+}
+
+/// The rules around a vocabulary, which an error calls `name`, and its merges.
+fn rules(name: &str, vocab: &Value, merges: &str, special: &Special) -> Result<Value> {
+    let id = |token: &str| {
+        vocab
+            .get(token)
+            .and_then(Value::as_u64)
+            .ok_or_else(|| Problem::new(format!("`{name}` lacks the special token `{token}`")))
+    };
+    let (start, end) = (id(&special.start)?, id(&special.end)?);
     let merges: Vec<&str> =
         merges.lines().filter(|line| !line.starts_with("#version") && !line.is_empty()).collect();
     Ok(json!({

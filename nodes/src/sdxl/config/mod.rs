@@ -103,27 +103,43 @@ impl Config for TokenizerConfig {
 /// # Errors
 /// A file that is absent, is no JSON, lacks a key, or has settings that Flow does not follow.
 pub(crate) fn read<T: Config>(file: &Path) -> Result<T> {
-    let config: T = read_json(file)?;
+    parse(&text(file)?, &file.display().to_string())
+}
+
+/// Reads JSON that is known under a name.
+///
+/// # Errors
+/// As [`read`].
+pub(crate) fn parse<T: Config>(json: &str, name: &str) -> Result<T> {
+    let config: T = parse_json(json, name)?;
     let refusals = config.refusals();
     if refusals.is_empty() {
         return Ok(config);
     }
-    let message = format!("`{}` asks for what Flow cannot do:\n  {}", file.display(), refusals.join("\n  "));
+    let message = format!("`{name}` asks for what Flow cannot do:\n  {}", refusals.join("\n  "));
     Err(Problem::new(message).hint("Flow runs models built like SDXL base 1.0, of any size").into())
 }
 
 /// Reads a JSON file of a folder, whatever is in it.
 pub(crate) fn read_json<T: DeserializeOwned>(file: &Path) -> Result<T> {
+    parse_json(&text(file)?, &file.display().to_string())
+}
+
+/// Reads JSON that is known under a name, whatever is in it.
+pub(crate) fn parse_json<T: DeserializeOwned>(json: &str, name: &str) -> Result<T> {
+    serde_json::from_str(json)
+        .map_err(|cause| Problem::new(format!("`{name}` is not the file it should be: {cause}")).into())
+}
+
+fn text(file: &Path) -> Result<String> {
     if file.exists() && !file.is_file() {
         return Err(Problem::new(format!("`{}` is not a file", file.display())).into());
     }
-    let text = std::fs::read_to_string(file).map_err(|cause| {
-        Problem::new(format!("cannot read `{}`: {cause}", file.display())).hint(
-            "a model is a folder as diffusers saves it, with `model_index.json` and a folder for each part",
-        )
-    })?;
-    serde_json::from_str(&text).map_err(|cause| {
-        Problem::new(format!("`{}` is not the file it should be: {cause}", file.display())).into()
+    std::fs::read_to_string(file).map_err(|cause| {
+        let message = format!("cannot read `{}`: {cause}", file.display());
+        let hint =
+            "a model is a folder as diffusers saves it, with `model_index.json` and a folder for each part";
+        Problem::new(message).hint(hint).into()
     })
 }
 

@@ -1,0 +1,89 @@
+//! Where a model's settings and tokenizers come from: a folder, or the program itself.
+
+use std::path::{Path, PathBuf};
+
+use flow_engine::{Problem, Result};
+use serde_json::Value;
+
+use super::base_config;
+use super::checkpoint::Part;
+use super::config::{self, Config};
+use super::detect::Family;
+use super::tokenizer::{Tokenizer, Tokenizers};
+
+/// What says how a model is built.
+#[derive(Debug, Clone)]
+pub(crate) enum Settings {
+    /// A folder as diffusers saves it.
+    Folder(PathBuf),
+    /// SDXL base 1.0's own, which the program carries.
+    SdxlBase,
+}
+
+impl Settings {
+    /// Reads one of the files, named by its path in the folder.
+    pub(crate) fn read<T: Config>(&self, file: &str) -> Result<T> {
+        match self {
+            Self::Folder(folder) => config::read(&folder.join(file)),
+            Self::SdxlBase => config::parse(built_in(file)?, &format!("SDXL base's {file}")),
+        }
+    }
+
+    /// Reads the configuration of one part.
+    pub(crate) fn of_part<T: Config>(&self, part: Part) -> Result<T> {
+        self.read(&format!("{}/config.json", part.folder()))
+    }
+
+    /// # Errors
+    /// A folder of another family than SDXL.
+    pub(crate) fn refuse_other_families(&self) -> Result<()> {
+        let Some(folder) = self.folder() else { return Ok(()) };
+        let index = config::read_json(&folder.join("model_index.json"))?;
+        let unet: Option<Value> = config::read_json(&folder.join("unet/config.json")).ok();
+        match Family::of_folder(&index, unet.as_ref()) {
+            Some(family) => Err(family.refusal(&folder.display().to_string()).into()),
+            None => Ok(()),
+        }
+    }
+
+    /// Reads both tokenizers.
+    pub(crate) fn tokenizers(&self) -> Result<Tokenizers> {
+        Ok(Tokenizers { first: self.tokenizer("tokenizer")?, second: self.tokenizer("tokenizer_2")? })
+    }
+
+    fn tokenizer(&self, name: &str) -> Result<Tokenizer> {
+        match self {
+            Self::Folder(folder) => Tokenizer::open(&folder.join(name)),
+            Self::SdxlBase => {
+                let config = built_in(&format!("{name}/tokenizer_config.json"))?;
+                let (vocabulary, merges) = (base_config::VOCABULARY, base_config::MERGES);
+                Tokenizer::from_texts(&format!("SDXL base's {name}"), config, vocabulary, merges)
+            }
+        }
+    }
+
+    /// The files of the whole model that decide a result; none if they are in the program.
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
+        let Some(folder) = self.folder() else { return Vec::new() };
+        let mut files = vec![folder.join("model_index.json"), folder.join("scheduler/scheduler_config.json")];
+        files.extend(["tokenizer", "tokenizer_2"].iter().flat_map(|t| Tokenizer::files(&folder.join(t))));
+        files
+    }
+
+    /// The configuration file of one part, if it is one.
+    pub(crate) fn file_of_part(&self, part: Part) -> Option<PathBuf> {
+        Some(self.folder()?.join(part.folder()).join("config.json"))
+    }
+
+    fn folder(&self) -> Option<&Path> {
+        match self {
+            Self::Folder(folder) => Some(folder),
+            Self::SdxlBase => None,
+        }
+    }
+}
+
+fn built_in(file: &str) -> Result<&'static str> {
+    base_config::text(file)
+        .ok_or_else(|| Problem::new(format!("SDXL base's configuration has no `{file}`")).into())
+}
