@@ -5,14 +5,15 @@
 //! so that the nodes behind them are checked against real values.
 
 use crate::context::{Check, Cx, Outputs, Session, Stop};
-use crate::{Diagnostic, Events, Graph, GraphNode, Nature, Output, Result};
+use crate::{Diagnostic, Events, Graph, GraphNode, Nature, NotYet, Output, Result, Severity};
 
-/// Checks a graph's nodes, in an order that respects the wires.
+/// Checks a graph's nodes, in an order that respects the wires, and gives what will be known only
+/// when it [runs](NotYet), as warnings.
 ///
 /// # Errors
 ///
 /// Every mistake found.
-pub fn check(graph: &Graph<'_>, session: &Session) -> Result<(), Vec<Diagnostic>> {
+pub fn check(graph: &Graph<'_>, session: &Session) -> Result<Vec<Diagnostic>, Vec<Diagnostic>> {
     let mut outputs = Outputs::new();
     let mut diagnostics = Vec::new();
     for node in graph.nodes() {
@@ -21,21 +22,26 @@ pub fn check(graph: &Graph<'_>, session: &Session) -> Result<(), Vec<Diagnostic>
         node.source.node.check(&mut check);
         for (field, problem) in check.problems {
             let place = field.map_or(&node.source.place, |field| node.source.field_place(field));
-            diagnostics.push(Diagnostic::from_error(&problem).node(node.name()).at(place.clone()));
+            diagnostics.push(told(&problem).node(node.name()).at(place.clone()));
         }
         let has_inputs = node.inputs.values().all(|upstream| outputs.contains_key(upstream));
         if node.source.node_type.nature == Nature::Instant && diagnostics.len() == before && has_inputs {
             match run_instantly(node, session, &outputs) {
                 Ok(output) => drop(outputs.insert(node.name().to_owned(), output)),
                 Err(error) => {
-                    let problem = Diagnostic::from_error(&error).node(node.name());
-                    diagnostics.push(problem.at(node.source.place.clone()));
+                    diagnostics.push(told(&error).node(node.name()).at(node.source.place.clone()));
                 }
             }
         }
     }
     diagnostics.sort_by_key(|problem| problem.place.as_ref().map(|place| place.span.start));
-    if diagnostics.is_empty() { Ok(()) } else { Err(diagnostics) }
+    let is_mistake = |problem: &Diagnostic| problem.severity == Severity::Error;
+    if diagnostics.iter().any(is_mistake) { Err(diagnostics) } else { Ok(diagnostics) }
+}
+
+fn told(error: &anyhow::Error) -> Diagnostic {
+    let severity = if error.downcast_ref::<NotYet>().is_some() { Severity::Warning } else { Severity::Error };
+    Diagnostic { severity, ..Diagnostic::from_error(error) }
 }
 
 fn run_instantly(node: &GraphNode<'_>, session: &Session, inputs: &Outputs) -> Result<Output> {

@@ -46,6 +46,9 @@ fn parsed<T: FromStr<Err = Problem>>(text: &str) -> Result<T, String> {
     })
 }
 
+/// A graph without mistakes, and warnings of what is only known by running it.
+pub type Checked<'s> = (Graph<'s>, Vec<Diagnostic>);
+
 impl GraphArguments {
     /// Reads the file.
     pub fn document(&self) -> Result<Arc<Document>> {
@@ -74,9 +77,9 @@ impl GraphArguments {
         Ok(Graph::new(source, &session.registry))
     }
 
-    /// The graph, checked as far as it can be without running it.
-    pub fn checked<'s>(&self, session: &'s Session) -> Result<Result<Graph<'s>, Vec<Diagnostic>>> {
-        Ok(self.drawable(session)?.and_then(|graph| check(&graph, session).map(|()| graph)))
+    /// The graph, checked as far as it can be without running it, and what is only known by running.
+    pub fn checked<'s>(&self, session: &'s Session) -> Result<Result<Checked<'s>, Vec<Diagnostic>>> {
+        Ok(self.drawable(session)?.and_then(|graph| check(&graph, session).map(|later| (graph, later))))
     }
 }
 

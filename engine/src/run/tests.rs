@@ -116,6 +116,26 @@ fn a_node_is_checked_against_the_results_of_instant_nodes() {
     assert!(told(&problems[0]).ends_with(": that is too much"));
 }
 
+#[test]
+fn what_is_not_yet_known_is_no_mistake_and_nothing_is_checked_against_it() {
+    let nodes = r#""a": Give(value: 100, ending: Later), "b": Add(numbers: ["a","a","a","a","a","a","a","a","a","a","a"])"#;
+    let session = session();
+    let graph =
+        crate::kit::graph(nodes, &[], &session.registry).unwrap_or_else(|problems| panic!("{problems:?}"));
+    let notes = check(&graph, &session).unwrap();
+    assert_eq!(notes.iter().map(told).collect::<Vec<_>>(), ["100: the number comes when it runs"]);
+    assert_eq!(number(&run(nodes, 1).0, "b"), Some(1100.0));
+}
+
+#[test]
+fn a_mistake_beside_what_is_not_yet_known_is_still_a_mistake() {
+    let session = session();
+    let nodes = r#""a": Give(value: 100, ending: Later), "b": Give(value: 1, ending: Failing)"#;
+    let graph =
+        crate::kit::graph(nodes, &[], &session.registry).unwrap_or_else(|problems| panic!("{problems:?}"));
+    assert_eq!(check(&graph, &session).err().map(|problems| problems.len()), Some(2));
+}
+
 proptest! {
     #[test]
     fn a_random_graph_gives_the_same_numbers_with_any_number_of_jobs(

@@ -112,7 +112,7 @@ impl House {
         let document = Document::new("graph.ron", format!("Graph(nodes: {{ {nodes} }})"));
         let graph = Graph::new(read_ron(document, &[], &session.registry), &session.registry);
         let checked =
-            graph.and_then(|graph| if checked { check(&graph, &session).map(|()| graph) } else { Ok(graph) });
+            graph.and_then(|graph| if checked { check(&graph, &session).map(|_| graph) } else { Ok(graph) });
         match checked {
             Ok(graph) => run(&graph, &session),
             Err(diagnostics) => Ran::refused(&diagnostics),

@@ -18,7 +18,8 @@ pub struct CheckArguments {
 pub fn check(arguments: &CheckArguments) -> Result<Exit> {
     let session = arguments.graph.session(&arguments.settings)?;
     match arguments.graph.checked(&session)? {
-        Ok(graph) => {
+        Ok((graph, later)) => {
+            diagnostics::print(&later);
             println!("{}: {}, no mistakes", graph.document.name, diagnostics::count(graph.len(), "node"));
             Ok(Exit::Done)
         }

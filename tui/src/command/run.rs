@@ -48,7 +48,7 @@ pub fn run(arguments: &RunArguments) -> Result<Exit> {
     let session = arguments.graph.session(&arguments.settings)?;
     let (events, reading) = Events::for_readers(readers(arguments)?);
     let exit = match arguments.graph.checked(&session)? {
-        Ok(graph) => {
+        Ok((graph, _)) => {
             let stop = Stop::default();
             stop_on_ctrl_c(stop.clone())?;
             let jobs =
