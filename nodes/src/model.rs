@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use flow_engine::{Cx, Digest, Result, Settings, Value};
 
 use crate::device;
+use crate::hub;
 use crate::sdxl::{Checkpoint, Compute, TextEncoders, Tokenizers, UNet, Vae};
 
 /// A model: the checkpoint that it starts from.
@@ -37,9 +38,12 @@ impl Model {
         &self.checkpoint
     }
 
-    /// What a person calls it: the name of its folder.
+    /// What a person calls it: its name on the hub, or that of its folder.
     pub fn name(&self) -> String {
         let folder = self.checkpoint.folder();
+        if let Some(name) = hub::name_of(folder) {
+            return name;
+        }
         folder.file_name().unwrap_or(folder.as_os_str()).to_string_lossy().into_owned()
     }
 
