@@ -9,7 +9,7 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::context::{Check, Cx, Outputs, Purpose, Session, Stop};
 use crate::graph::in_file_order;
-use crate::{Diagnostic, Events, Graph, GraphNode, Nature, Output, Result, Source};
+use crate::{Diagnostic, Events, Graph, GraphNode, Nature, NotYet, Output, Result, Severity, Source};
 
 impl<'r> Graph<'r> {
     /// The graph of a source, if nothing is wrong with it that can be known before it runs.
@@ -18,10 +18,15 @@ impl<'r> Graph<'r> {
     ///
     /// Every mistake of the source, of its wires, and of each node that could be read.
     pub fn checked(source: Source<'r>, session: &Session) -> Result<Self, Vec<Diagnostic>> {
-        let (graph, mut diagnostics) = Self::build(source, &session.registry);
+        let (mut graph, mut diagnostics) = Self::build(source, &session.registry);
         check_nodes(&graph, session, &mut diagnostics);
         check_targets(&graph, session, &mut diagnostics);
-        if diagnostics.is_empty() { Ok(graph) } else { Err(in_file_order(diagnostics)) }
+        let diagnostics = in_file_order(diagnostics);
+        if diagnostics.iter().any(|problem| problem.severity == Severity::Error) {
+            return Err(diagnostics);
+        }
+        graph.notes = diagnostics;
+        Ok(graph)
     }
 }
 
@@ -34,7 +39,7 @@ fn check_nodes(graph: &Graph<'_>, session: &Session, diagnostics: &mut Vec<Diagn
         node.source.node.check(&mut check);
         for (field, problem) in check.problems {
             let place = field.map_or(&node.source.place, |field| node.source.field_place(field));
-            diagnostics.push(Diagnostic::from_error(&problem).node(node.name()).at(place.clone()));
+            diagnostics.push(told(&problem).node(node.name()).at(place.clone()));
         }
         let has_inputs = node.inputs.values().all(|upstream| outputs.contains_key(upstream));
         let is_sound = diagnostics.len() == before && has_inputs;
@@ -42,12 +47,17 @@ fn check_nodes(graph: &Graph<'_>, session: &Session, diagnostics: &mut Vec<Diagn
             match run_instantly(node, session, &outputs) {
                 Ok(output) => drop(outputs.insert(node.name().to_owned(), output)),
                 Err(error) => {
-                    let problem = Diagnostic::from_error(&error).node(node.name());
-                    diagnostics.push(problem.at(node.source.place.clone()));
+                    diagnostics.push(told(&error).node(node.name()).at(node.source.place.clone()));
                 }
             }
         }
     }
+}
+
+/// What a node reports; what it cannot know yet is no mistake.
+fn told(error: &anyhow::Error) -> Diagnostic {
+    let severity = if error.downcast_ref::<NotYet>().is_some() { Severity::Warning } else { Severity::Error };
+    Diagnostic { severity, ..Diagnostic::from_error(error) }
 }
 
 fn run_instantly(node: &GraphNode<'_>, session: &Session, inputs: &Outputs) -> Result<Output> {

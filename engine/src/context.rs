@@ -217,6 +217,11 @@ impl Check<'_> {
         self.inputs.get(wire.node()).and_then(Output::downcast)
     }
 
+    /// Device and precision of the run.
+    pub fn settings(&self) -> Settings {
+        self.session.settings
+    }
+
     /// What paths are relative to.
     pub fn project(&self) -> &Project {
         &self.session.project

@@ -22,6 +22,8 @@ use crate::{Diagnostic, Digest, Document, NodeType, Place, Registry, Result};
 pub struct Graph<'r> {
     /// The file it came from.
     pub document: Arc<Document>,
+    /// What will only be known [when it runs](crate::NotYet), as warnings.
+    pub notes: Vec<Diagnostic>,
     dag: DiGraph<GraphNode<'r>, ()>,
     order: Vec<NodeIndex>,
 }
@@ -91,7 +93,7 @@ impl<'r> Graph<'r> {
         }
         diagnostics.extend(cycles(&dag));
         let order = run_order(&dag);
-        (Self { document, dag, order }, diagnostics)
+        (Self { document, notes: Vec::new(), dag, order }, diagnostics)
     }
 
     /// The nodes in an order that respects the wires, and otherwise the order of the file.

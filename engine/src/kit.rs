@@ -40,6 +40,8 @@ pub(crate) enum Ending {
     Panicking,
     /// Never, unless it is cancelled.
     Waiting,
+    /// With its value, which nobody knows before it runs.
+    Later,
     /// With its value divided.
     Divided(Divided),
 }
@@ -89,13 +91,19 @@ impl Node for Give {
     const NATURE: Nature = Nature::Instant;
     type Output = Number;
 
+    fn check(&self, cx: &mut Check<'_>) {
+        if matches!(self.ending, Ending::Later) {
+            cx.problem_with("value", NotYet::new("the number comes when it runs"));
+        }
+    }
+
     fn files(&self, project: &Project) -> Result<Vec<PathBuf>> {
         Ok(self.file.iter().map(|file| project.path(file)).collect())
     }
 
     fn run(&self, cx: &Cx<'_>) -> Result<Number> {
         match self.ending {
-            Ending::Well => Ok(Number(self.value)),
+            Ending::Well | Ending::Later => Ok(Number(self.value)),
             Ending::Divided(divided) => Ok(Number(self.value / divided.by)),
             Ending::Failing => Err(Problem::new("it was told to fail").hint("do not tell it so").into()),
             Ending::Panicking => panic!("it was told to panic"),

@@ -33,7 +33,7 @@ pub use event::{Event, Events, Reader, Record, Status};
 pub use graph::{Graph, GraphNode};
 pub use key::{Digest, FileDigests, KeyParts};
 pub use node::{In, Nature, Node, Output, Value};
-pub use problem::{Cancelled, Problem, Result};
+pub use problem::{Cancelled, NotYet, Problem, Result};
 pub use registry::{Field, NodeType, Registry};
 pub use run::{Outcome, Run};
 pub use settings::{Device, Dtype, Project, Settings};

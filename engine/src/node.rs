@@ -91,6 +91,7 @@ pub enum Nature {
     Pure,
     /// Like `Pure`, and so cheap that checking a graph runs it too, so that the nodes behind it
     /// can be checked against its result. It reads headers at most, and never asks for its key.
+    /// Where it can only be known by running, its check reports [`NotYet`](crate::NotYet).
     Instant,
     /// In every run, because it changes the world outside: it writes only where bytes differ.
     Effect,

@@ -57,6 +57,31 @@ impl fmt::Display for Cancelled {
 
 impl std::error::Error for Cancelled {}
 
+/// A node cannot tell before it runs, and nothing is known to be wrong: a file that it downloads
+/// when it runs, say.
+///
+/// A node that [reports](crate::Check::problem_with) this while its graph is checked gives nothing to
+/// check the nodes behind it against, and the graph may run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotYet {
+    what: String,
+}
+
+impl NotYet {
+    /// What is not known yet and when it will be, in one sentence without a full stop.
+    pub fn new(what: impl Into<String>) -> Self {
+        Self { what: what.into() }
+    }
+}
+
+impl fmt::Display for NotYet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
+impl std::error::Error for NotYet {}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -15,8 +15,8 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use crate::context::{Outputs, Purpose};
 use crate::event::PlannedNode;
 use crate::{
-    Cancelled, Cx, Diagnostic, Digest, Event, Events, Graph, GraphNode, KeyParts, Output, Problem, Result,
-    Session, Status, Stop,
+    Cancelled, Cx, Diagnostic, Digest, Event, Events, Graph, GraphNode, KeyParts, NotYet, Output, Problem,
+    Result, Session, Status, Stop,
 };
 
 /// Room for the deepest recursion of a node; only what is used is ever committed.
@@ -108,6 +108,9 @@ impl Run<'_> {
             return None;
         }
         let parts = key_parts(node, self.session).inspect_err(|error| {
+            if error.downcast_ref::<NotYet>().is_some() {
+                return;
+            }
             let message = format!("it has no key: {error:#}");
             self.events.emit(Event::Warning { node: Some(node.name().to_owned()), message, hint: None });
         });

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use flow_engine::{Cx, Digest, Result, Settings, Value};
 
 use crate::device;
+use crate::hub;
 use crate::sdxl::{Checkpoint, Compute, TextEncoders, Tokenizers, UNet, Vae};
 
 /// A model: the checkpoint that it starts from.
@@ -37,9 +38,9 @@ impl Model {
         &self.checkpoint
     }
 
-    /// What a person calls it: the name of its folder, or of its file without the extension.
+    /// What a person calls it: its name on the hub, or that of its folder or file.
     pub fn name(&self) -> String {
-        self.checkpoint.name()
+        hub::name_of(self.checkpoint.path()).unwrap_or_else(|| self.checkpoint.name())
     }
 
     /// The first ten digits of the digest of its files, as pictures name their model.

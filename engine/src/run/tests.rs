@@ -134,6 +134,24 @@ fn problems_of(nodes: &str) -> Vec<Diagnostic> {
     Graph::checked(read_ron(document, &[], &session.registry), &session).err().unwrap_or_default()
 }
 
+#[test]
+fn what_is_not_yet_known_is_no_mistake_and_nothing_is_checked_against_it() {
+    let eleven = [r#""a""#; 11].join(", ");
+    let nodes = format!(r#""a": Give(value: 100, ending: Later), "b": Add(numbers: [{eleven}])"#);
+    let session = session();
+    let document = Document::new("test.ron", format!("Graph(nodes: {{{nodes}}})"));
+    let graph = Graph::checked(read_ron(document, &[], &session.registry), &session)
+        .unwrap_or_else(|problems| panic!("{problems:?}"));
+    assert_eq!(graph.notes.iter().map(told).collect::<Vec<_>>(), ["100: the number comes when it runs"]);
+    assert_eq!(number(&run(&nodes, 1).0, "b"), Some(1100.0));
+}
+
+#[test]
+fn a_mistake_beside_what_is_not_yet_known_is_still_a_mistake() {
+    let nodes = r#""a": Give(value: 100, ending: Later), "b": Give(value: 1, ending: Failing)"#;
+    assert_eq!(problems_of(nodes).len(), 2);
+}
+
 proptest! {
     #[test]
     fn a_random_graph_gives_the_same_numbers_with_any_number_of_jobs(

@@ -6,6 +6,7 @@ use flow_engine::{Check, Cx, Nature, Node, Problem, Project, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::hub;
 use crate::model::Model;
 use crate::sdxl::{Checkpoint, OpenOptions};
 
@@ -20,6 +21,11 @@ pub struct LoadSDXL {
     /// A folder as diffusers saves it, with `model_index.json` in it, or a single `.safetensors` file
     /// as `sd_xl_base_1.0.safetensors` is one. Weights are safetensors, whole or in shards, in
     /// float32, float16 or bfloat16.
+    ///
+    /// Or `hub:owner/name`, a model of the Hugging Face hub, which is downloaded when the graph first
+    /// runs: only the files that are needed, in half precision for a run in f16. Afterwards it is used
+    /// as it is in the cache and the hub is not asked again; `hub:owner/name@revision` names another
+    /// branch, tag or commit.
     pub path: String,
     /// For a single file: a diffusers folder whose configuration and tokenizers the file goes by; the
     /// weights in it are not needed. Left out: SDXL base 1.0's own, which the program carries.
@@ -35,7 +41,7 @@ pub struct LoadSDXL {
 type Misfit = (&'static str, anyhow::Error);
 
 impl LoadSDXL {
-    fn open(&self, project: &Project) -> Result<Checkpoint, Misfit> {
+    fn open(&self, path: PathBuf, project: &Project) -> Result<Checkpoint, Misfit> {
         let found = |field, path: &str| match project.path(path) {
             found if found.exists() => Ok(found),
             _ => {
@@ -43,7 +49,9 @@ impl LoadSDXL {
                 Err((field, problem.into()))
             }
         };
-        let path = found("path", &self.path)?;
+        if !path.exists() {
+            found("path", &self.path)?;
+        }
         let config = self.config.as_deref().map(|config| found("config", config)).transpose()?;
         let vae = self.vae.as_deref().map(|vae| found("vae", vae)).transpose()?;
         if let Some((config, name)) = config.as_deref().zip(self.config.as_deref()) {
@@ -73,18 +81,24 @@ impl Node for LoadSDXL {
     type Output = Model;
 
     fn check(&self, cx: &mut Check<'_>) {
-        if let Err((field, error)) = self.open(cx.project()) {
+        let path = match hub::when_checked(&self.path, cx) {
+            Ok(path) => path,
+            Err(error) => return cx.problem_with("path", error),
+        };
+        if let Err((field, error)) = self.open(path, cx.project()) {
             cx.problem_with(field, error);
         }
     }
 
     fn files(&self, project: &Project) -> Result<Vec<PathBuf>> {
-        let checkpoint = self.open(project).map_err(|(_, error)| error)?;
+        let path = hub::when_keyed(&self.path, project)?;
+        let checkpoint = self.open(path, project).map_err(|(_, error)| error)?;
         Ok(checkpoint.files().to_vec())
     }
 
     fn run(&self, cx: &Cx<'_>) -> Result<Model> {
-        let checkpoint = self.open(cx.project()).map_err(|(_, error)| error)?;
+        let path = hub::when_run(&self.path, cx)?;
+        let checkpoint = self.open(path, cx.project()).map_err(|(_, error)| error)?;
         let digest = cx.digest_of_files(checkpoint.files())?;
         Ok(Model::new(checkpoint, digest))
     }

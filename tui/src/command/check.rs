@@ -3,7 +3,7 @@
 use clap::Args;
 
 use crate::open::{GraphArguments, SettingsArguments, one};
-use crate::show::diagnostics::count;
+use crate::show::diagnostics::{self, count};
 use crate::show::out;
 use crate::{Ending, Exit};
 
@@ -18,6 +18,7 @@ pub struct CheckArguments {
 pub fn check(arguments: &CheckArguments) -> Ending {
     let session = arguments.graph.session(&arguments.settings)?;
     let graph = arguments.graph.checked(&session)?;
+    diagnostics::print(&graph.notes);
     out::print(&format!("{}: {}, no mistakes\n", graph.document.name, count(graph.len(), "node")))
         .map_err(one)?;
     Ok(Exit::Done)
