@@ -73,6 +73,43 @@ fn pickles_are_refused_with_the_reason() {
     assert!(call.stderr.contains("pickle") && call.stderr.contains("safetensors"), "{}", call.stderr);
 }
 
+#[test]
+fn single_files_run_with_the_configuration_and_autoencoder_that_they_are_given() {
+    let workshop = Workshop::new();
+    let golden = super::root().join("tests/golden");
+    let (file, folder) = (golden.join("tiny-sdxl.safetensors"), golden.join("tiny-sdxl"));
+    workshop.graph(&format!(
+        r#""base": LoadSDXL(path: {file:?}, config: {folder:?}, vae: {:?}),
+        "p": DDIMSample(model: "base", prompt: "x", steps: 1),"#,
+        folder.join("vae")
+    ));
+    workshop.run(&[]);
+}
+
+#[test]
+fn what_does_not_go_with_a_model_is_told_at_its_own_field() {
+    let workshop = Workshop::new();
+    let model = workshop.model_copy();
+    std::fs::copy(model.join("text_encoder/model.safetensors"), workshop.path("text.safetensors")).unwrap();
+    for (fields, place, said) in [
+        (
+            r#"path: "model", config: "model""#,
+            ":2:41",
+            "`model` is a folder, which has its own configuration",
+        ),
+        (r#"path: "model", config: "none""#, ":2:41", "`none` does not exist"),
+        (r#"path: "model", vae: "text.safetensors""#, ":2:38", "is a text encoder alone, not an autoencoder"),
+        (r#"path: "text.safetensors""#, ":2:24", "is a text encoder alone; Flow runs SDXL"),
+        (r#"path: "text.safetensors", config: "text.safetensors""#, ":2:52", "is not a folder"),
+    ] {
+        workshop.graph(&format!(r#""base": LoadSDXL({fields})"#));
+        let call = workshop.call("check", &[]);
+        assert_eq!(call.code, Some(2), "{fields}");
+        let place = format!("graphs/test.ron{place}");
+        assert!(call.stderr.contains(said) && call.stderr.contains(&place), "{place} {}", call.stderr);
+    }
+}
+
 fn rename(bytes: &mut [u8], from: &str, to: &str) {
     assert_eq!(from.len(), to.len());
     let at = bytes.windows(from.len()).position(|window| window == from.as_bytes()).expect(from);

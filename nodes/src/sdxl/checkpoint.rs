@@ -16,6 +16,7 @@ use super::config::{ModelIndex, Prediction, SchedulerConfig, TextConfig, UNetCon
 use super::files::WeightFiles;
 use super::folder;
 use super::original::OriginalNames;
+use super::part::Part;
 use super::settings::Settings;
 use super::single_file::{self, Shapes};
 use super::text_encoder::{TextEncoder, TextEncoders};
@@ -24,52 +25,6 @@ use super::unet::UNet;
 use super::vae::Vae;
 use super::vae_choice::OtherVae;
 use super::weights::{Compute, Layout, Source, Weights};
-
-/// The four networks of a model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Part {
-    /// The denoiser.
-    Unet,
-    /// The autoencoder.
-    Vae,
-    /// The first text encoder.
-    TextEncoder,
-    /// The second text encoder, which also pools.
-    TextEncoder2,
-}
-
-impl Part {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::Unet, Self::Vae, Self::TextEncoder, Self::TextEncoder2];
-
-    /// Its folder, which is also its name in adapter files.
-    pub fn folder(self) -> &'static str {
-        match self {
-            Self::Unet => "unet",
-            Self::Vae => "vae",
-            Self::TextEncoder => "text_encoder",
-            Self::TextEncoder2 => "text_encoder_2",
-        }
-    }
-
-    /// Its weight file, without variant and extension.
-    pub(super) fn stem(self) -> &'static str {
-        match self {
-            Self::Unet | Self::Vae => "diffusion_pytorch_model",
-            Self::TextEncoder | Self::TextEncoder2 => "model",
-        }
-    }
-
-    /// Whether a stored tensor is what a network wants: old autoencoders keep the linear layers of their attention as
-    /// 1x1 convolutions.
-    pub(super) fn same_shape(self, wanted: &[usize], found: &[usize]) -> bool {
-        wanted == found
-            || (self == Self::Vae
-                && wanted.len() == 2
-                && found.len() == 4
-                && found == [wanted, &[1, 1]].concat())
-    }
-}
 
 /// An opened SDXL model.
 #[derive(Debug, Clone)]

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use flow_engine::{Problem, Result};
 
-use super::checkpoint::Part;
 use super::files::{READ_TYPES, WeightFiles};
+use super::part::Part;
 use super::single_file::Shapes;
 use super::vae;
 

@@ -10,10 +10,12 @@
 mod base_config;
 pub mod checkpoint;
 pub mod config;
+mod damage;
 pub mod detect;
 pub mod files;
 mod folder;
 pub mod original;
+mod part;
 mod resnet;
 mod settings;
 mod single_file;
@@ -27,7 +29,8 @@ pub mod vae;
 mod vae_choice;
 pub mod weights;
 
-pub use checkpoint::{Checkpoint, FromFiles, OpenOptions, Part};
+pub use checkpoint::{Checkpoint, FromFiles, OpenOptions};
+pub use part::Part;
 pub use text_encoder::{TextEmbeds, TextEncoder, TextEncoders};
 pub use tokenizer::{Tokenizer, Tokenizers, Word};
 pub use trace::Trace;

@@ -8,9 +8,9 @@
 
 use std::collections::BTreeMap;
 
-use super::checkpoint::Part;
 use super::config::{UNetConfig, VaeConfig};
 use super::files::Take;
+use super::part::Part;
 
 /// Where a single file has a tensor.
 #[derive(Debug, Clone, PartialEq, Eq)]

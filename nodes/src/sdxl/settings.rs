@@ -6,9 +6,9 @@ use flow_engine::{Problem, Result};
 use serde_json::Value;
 
 use super::base_config;
-use super::checkpoint::Part;
 use super::config::{self, Config};
 use super::detect::Family;
+use super::part::Part;
 use super::tokenizer::{Tokenizer, Tokenizers};
 
 /// What says how a model is built.
@@ -38,7 +38,14 @@ impl Settings {
     /// A folder of another family than SDXL.
     pub(crate) fn refuse_other_families(&self) -> Result<()> {
         let Some(folder) = self.folder() else { return Ok(()) };
-        let index = config::read_json(&folder.join("model_index.json"))?;
+        let index = folder.join("model_index.json");
+        if let (false, Some(file)) = (index.exists(), single_file_in(folder)) {
+            let message = format!("there is no `model_index.json` in `{}`", folder.display());
+            return Err(Problem::new(message)
+                .hint(format!("give a file in it, such as `{}`", file.display()))
+                .into());
+        }
+        let index = config::read_json(&index)?;
         let unet: Option<Value> = config::read_json(&folder.join("unet/config.json")).ok();
         match Family::of_folder(&index, unet.as_ref()) {
             Some(family) => Err(family.refusal(&folder.display().to_string()).into()),
@@ -86,4 +93,11 @@ impl Settings {
 fn built_in(file: &str) -> Result<&'static str> {
     base_config::text(file)
         .ok_or_else(|| Problem::new(format!("SDXL base's configuration has no `{file}`")).into())
+}
+
+/// What a person may have meant by a folder that is no model.
+fn single_file_in(folder: &Path) -> Option<PathBuf> {
+    let mut files: Vec<_> = std::fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path()).collect();
+    files.sort();
+    files.into_iter().find(|file| file.extension().is_some_and(|e| e == "safetensors"))
 }

@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use flow_engine::{Problem, Result};
 
-use super::checkpoint::Part;
 use super::detect::Family;
 use super::files::{READ_TYPES, Take, WeightFiles};
 use super::original::{OriginalNames, prefix};
+use super::part::Part;
 
 /// Names and shapes, as [`Layout::of`](super::weights::Layout::of) gives them.
 pub(crate) type Shapes = BTreeMap<String, Vec<usize>>;

@@ -84,7 +84,7 @@ fn sdxl_base_has_the_names_of_its_published_file() {
 fn sdxl_base_in_one_file_opens_without_any_other_file() {
     let (_kept, file) = fabricate(sdxl_base());
     let checkpoint = Checkpoint::open(&file).unwrap();
-    assert_eq!(checkpoint.files(), [file.clone()]);
+    assert_eq!(checkpoint.files(), std::slice::from_ref(&file));
     assert_eq!((checkpoint.name(), checkpoint.native_size()), ("model".to_owned(), Some(1024)));
     assert!((checkpoint.vae_config().scaling_factor - 0.13025).abs() < 1e-12);
     let tokenizers = checkpoint.tokenizers().unwrap();
@@ -213,4 +213,12 @@ fn a_configuration_goes_with_files_only_and_must_be_of_their_size() {
         said.contains("`model.diffusion_model.input_blocks.0.0.weight` is [320, 4, 3, 3], expected ["),
         "{said}"
     );
+}
+
+#[test]
+fn a_folder_of_single_files_is_pointed_at_one() {
+    let (folder, file) = fabricate(sdxl_base());
+    let error = Checkpoint::open(folder.path()).unwrap_err();
+    assert!(format!("{error:#}").contains("there is no `model_index.json` in `"), "{error:#}");
+    assert!(Problem::hint_of(&error).unwrap().contains(&file.display().to_string()));
 }

@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 
 use flow_engine::{Problem, Result};
 
-use super::checkpoint::Part;
 use super::config::{self, VaeConfig};
 use super::detect::Family;
 use super::files::WeightFiles;
 use super::folder;
 use super::original::OriginalNames;
+use super::part::Part;
 use super::single_file;
 use super::vae::Vae;
 use super::weights::Layout;
