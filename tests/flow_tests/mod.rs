@@ -4,6 +4,7 @@ mod broken_graphs;
 mod broken_models;
 mod commands;
 mod events;
+mod hub;
 mod pictures;
 
 use std::path::{Path, PathBuf};
