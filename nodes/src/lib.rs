@@ -2,13 +2,14 @@
 //!
 //! - [`ops`] is the arithmetic, [`sdxl`] the networks and their files, [`sample`] the walk from
 //!   noise to latents, [`picture`] what comes out.
-//! - [`model`] and [`conditioning`] are values on wires; [`node`] has one file per kind.
+//! - [`model`], [`conditioning`] and [`latents`] are values on wires; [`node`] has one file per kind.
 //! - [`registry()`] lists the kinds.
 //!
 //! This floor knows tensors and never screens.
 
 pub mod conditioning;
 mod device;
+pub mod latents;
 pub mod model;
 pub mod node;
 pub mod ops;
