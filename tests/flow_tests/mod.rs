@@ -5,6 +5,7 @@ mod broken_models;
 mod commands;
 mod events;
 mod pictures;
+mod samplers;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
