@@ -8,6 +8,7 @@ use candle_core::Tensor;
 use criterion::{Criterion, criterion_group, criterion_main};
 use flow_nodes::sample::guidance::TimeIds;
 use flow_nodes::sample::{Denoiser, Generator};
+use flow_nodes::sdxl::config::Prediction;
 use flow_nodes::sdxl::{Checkpoint, Compute, TextEmbeds};
 
 fn text(checkpoint: &Checkpoint, compute: &Compute) -> (TextEmbeds, impl Fn() -> TextEmbeds) {
@@ -47,10 +48,10 @@ fn networks(criterion: &mut Criterion) {
         let size = checkpoint.native_size().expect("it says its size");
         let time_ids =
             TimeIds::whole(size, size).tensor(pictures, &compute.device).expect("six numbers each");
-        let denoiser =
-            Denoiser::new(&unet, &positive, Some(&negative), &time_ids, 5.0).expect("matching batches");
+        let denoiser = Denoiser::new(&unet, Prediction::Epsilon, &positive, Some(&negative), &time_ids, 5.0)
+            .expect("matching batches");
         group.bench_function(format!("UNet step with guidance, {pictures} pictures of 64x64"), |bencher| {
-            bencher.iter(|| denoiser.predict(&x, 500).expect("a step"));
+            bencher.iter(|| denoiser.predict(&x, 500.0).expect("a step"));
         });
     }
 

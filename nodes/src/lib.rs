@@ -3,7 +3,7 @@
 //! - [`ops`] is the arithmetic, [`sdxl`] the networks and their files, [`sample`] the walk from
 //!   noise to latents, [`picture`] what comes out.
 //! - [`hub`] brings models from the Hugging Face hub, and finds those that are here.
-//! - [`model`] and [`conditioning`] are values on wires; [`node`] has one file per kind.
+//! - [`model`], [`conditioning`] and [`latents`] are values on wires; [`node`] has one file per kind.
 //! - [`registry()`] lists the kinds.
 //!
 //! This floor knows tensors and never screens.
@@ -11,6 +11,7 @@
 pub mod conditioning;
 mod device;
 pub mod hub;
+pub mod latents;
 pub mod model;
 pub mod node;
 pub mod ops;

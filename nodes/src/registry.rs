@@ -2,8 +2,12 @@
 
 use flow_engine::{NodeType, Registry};
 
+use crate::node::ddim_invert::DDIMInvert;
 use crate::node::ddim_sample::DDIMSample;
+use crate::node::dpmpp_sample::DpmppSample;
 use crate::node::encode_prompt::EncodePrompt;
+use crate::node::euler_ancestral_sample::EulerAncestralSample;
+use crate::node::euler_sample::EulerSample;
 use crate::node::grid::Grid;
 use crate::node::load_images::LoadImages;
 use crate::node::load_sdxl::LoadSDXL;
@@ -20,6 +24,10 @@ pub fn registry() -> Registry {
         NodeType::of::<EncodePrompt>(),
         // sampling
         NodeType::of::<DDIMSample>(),
+        NodeType::of::<EulerSample>(),
+        NodeType::of::<EulerAncestralSample>(),
+        NodeType::of::<DpmppSample>(),
+        NodeType::of::<DDIMInvert>(),
         // pictures
         NodeType::of::<LoadImages>(),
         NodeType::of::<Grid>(),

@@ -6,6 +6,7 @@ mod commands;
 mod events;
 mod hub;
 mod pictures;
+mod samplers;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

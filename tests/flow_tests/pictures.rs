@@ -2,12 +2,12 @@
 
 use super::Workshop;
 
-fn pixels(workshop: &Workshop, path: &str) -> Vec<u8> {
+pub(super) fn pixels(workshop: &Workshop, path: &str) -> Vec<u8> {
     image::open(workshop.path(path)).unwrap_or_else(|error| panic!("{path}: {error}")).into_rgb8().into_raw()
 }
 
 /// The greatest difference of two pictures, in levels.
-fn difference(a: &[u8], b: &[u8]) -> u8 {
+pub(super) fn difference(a: &[u8], b: &[u8]) -> u8 {
     assert_eq!(a.len(), b.len());
     a.iter().zip(b).map(|(a, b)| a.abs_diff(*b)).max().unwrap()
 }
@@ -103,7 +103,7 @@ fn a_picture_carries_the_graph_that_draws_it_again() {
     assert_eq!(pixels(&workshop, "p.png"), first);
 }
 
-fn texts(workshop: &Workshop, path: &str) -> std::collections::HashMap<String, String> {
+pub(super) fn texts(workshop: &Workshop, path: &str) -> std::collections::HashMap<String, String> {
     let file = std::io::BufReader::new(std::fs::File::open(workshop.path(path)).unwrap());
     let reader = png::Decoder::new(file).read_info().unwrap();
     let info = reader.info();

@@ -3,7 +3,7 @@
 use candle_core::{Device, Tensor};
 use flow_engine::{Document, Events, Graph, Project, Run, Session, Status, Stop, read_ron};
 use flow_nodes::sample::guidance::TimeIds;
-use flow_nodes::sample::{Ddim, Denoiser, Generator, NoiseSchedule};
+use flow_nodes::sample::{Ddim, Denoiser, Generator, NoiseSchedule, walk};
 use serde::Deserialize;
 use std::path::Path;
 
@@ -49,12 +49,14 @@ fn picture_agrees(mini: &Tiny, case: &Case) {
     close(&what("noise"), &noise, golden.get("noise"), NOISE);
 
     let time_ids = TimeIds::whole(case.height, case.width).tensor(1, &Device::Cpu).unwrap();
-    let denoiser = Denoiser::new(&mini.unet, &positive, Some(&negative), &time_ids, case.guidance).unwrap();
     let config = mini.checkpoint.scheduler_config();
+    let prediction = config.prediction_type;
+    let denoiser =
+        Denoiser::new(&mini.unet, prediction, &positive, Some(&negative), &time_ids, case.guidance).unwrap();
     let ddim = Ddim::new(&NoiseSchedule::new(config), case.steps, config.timestep_spacing, 0.0).unwrap();
     let started = std::time::Instant::now();
     let latents =
-        ddim.sample(&denoiser, &noise, &mut |_| unreachable!(), &mut |_, _: &Tensor| Ok(())).unwrap();
+        walk(&ddim, 0, &denoiser, &noise, &mut |_| unreachable!(), &mut |_, _: &Tensor| Ok(())).unwrap();
     let picture = mini.vae.decode(&latents).unwrap();
     println!("{}: {} steps and decoding in {:.2} s", case.name, case.steps, started.elapsed().as_secs_f64());
     close_to_rms(&what("latents"), &latents, golden.get("latents"), LATENTS);

@@ -1,15 +1,17 @@
 //! Noise schedules, timesteps and single steps.
 
-use flow_nodes::sample::{Ddim, NoiseSchedule};
-use flow_nodes::sdxl::config::Spacing;
-use serde_json::{Value, json};
+use flow_nodes::sample::{Ddim, Dpmpp, Euler, Level, NoiseSchedule, Sampler};
+use flow_nodes::sdxl::config::{Prediction, Spacing};
+use serde_json::Value;
 
-use super::support::{Golden, close, close_to_rms, scheduler};
+use super::support::{Golden, close, close_to_rms, json, scheduler};
 
 /// Both tables are float32; the measured error of one against float64 is 5e-7.
 const TABLE: f64 = 2e-6;
 /// One step in float32, relative to the largest value.
 const STEP: f64 = 1e-5;
+/// Of a sigma, relative: a few roundings to float32 of a table that is within 5e-7.
+const SIGMA: f64 = 2e-6;
 
 fn spacing(name: &str) -> Spacing {
     serde_json::from_value(Value::String(name.into())).unwrap()
@@ -30,20 +32,66 @@ fn golden_shares_of_signal() {
     }
 }
 
+fn sampler(name: &str, schedule: &NoiseSchedule, steps: usize, spacing: Spacing) -> Box<dyn Sampler> {
+    match name {
+        "ddim" => Box::new(Ddim::new(schedule, steps, spacing, 0.0).unwrap()),
+        "euler" => Box::new(Euler::new(schedule, steps, spacing).unwrap()),
+        "dpmpp2m" => Box::new(Dpmpp::new(schedule, steps, spacing, false).unwrap()),
+        "dpmpp2m_karras" => Box::new(Dpmpp::new(schedule, steps, spacing, true).unwrap()),
+        unknown => panic!("what is the sampler `{unknown}`?"),
+    }
+}
+
+/// `euler.leading.10.sigmas` to the sampler and the name of the table; none for other keys.
+fn table<'k>(key: &'k str, schedule: &NoiseSchedule) -> Option<(&'k str, Box<dyn Sampler>, &'k str)> {
+    let [name, of, steps, table] = key.split('.').collect::<Vec<_>>()[..] else { return None };
+    Some((name, sampler(name, schedule, steps.parse().ok()?, spacing(of)), table))
+}
+
 #[test]
-fn golden_timesteps_of_ddim_in_every_spacing() {
+fn golden_timesteps_and_sigmas_of_every_sampler_in_every_spacing() {
     let (Some(golden), Some(schedule)) = (Golden::open("sampling/schedulers.safetensors"), schedule(&[]))
     else {
         return;
     };
-    let mut seen = 0;
+    let (mut seen, mut worst, mut moved) = (0, 0f64, 0);
     for key in golden.tensors.keys() {
-        let ["ddim", name, steps, "timesteps"] = key.split('.').collect::<Vec<_>>()[..] else { continue };
-        let found = schedule.timesteps(steps.parse().unwrap(), spacing(name)).unwrap();
-        assert_eq!(found, golden.timesteps(key), "{key}");
+        let Some((name, sampler, table)) = table(key, &schedule) else { continue };
+        let (steps, expected) = (sampler.steps(), golden.numbers(key));
+        if table == "timesteps" {
+            // Karras' are roundings of an interpolation of logarithms: one off is allowed.
+            let may_be_off = if name == "dpmpp2m_karras" { 1.0 } else { 0.0 };
+            assert_eq!(steps.len(), expected.len(), "{key}");
+            for (step, expected) in steps.iter().zip(expected) {
+                let off = (step.timestep - expected).abs();
+                assert!(off <= may_be_off, "{key}: {} for {expected}", step.timestep);
+                moved += usize::from(off > 0.0);
+            }
+        } else {
+            let sigma = |level: Level| level.noise / level.signal;
+            let found =
+                steps.iter().map(|step| sigma(step.from)).chain(steps.last().map(|step| sigma(step.to)));
+            let found: Vec<f64> = found.collect();
+            assert_eq!(found.len(), expected.len(), "{key}");
+            for (found, expected) in found.into_iter().zip(expected) {
+                assert!((found - expected).abs() <= SIGMA * expected, "{key}: {found} for {expected}");
+                worst = worst.max(if expected > 0.0 { (found - expected).abs() / expected } else { 0.0 });
+            }
+        }
         seen += 1;
     }
+    println!("{seen} tables: sigmas off by {worst:.1e} of themselves, {moved} timesteps by one");
     assert!(seen > 0);
+}
+
+#[test]
+fn golden_noise_that_euler_begins_with() {
+    let (Some(golden), Some(schedule)) = (json("sampling/schedulers.json"), schedule(&[])) else { return };
+    for (key, expected) in golden.as_object().unwrap() {
+        let (_, sampler, _) = table(key, &schedule).unwrap();
+        let (found, expected) = (sampler.initial_scale(), expected.as_f64().unwrap());
+        assert!((found - expected).abs() <= SIGMA * expected, "{key}: {found} for {expected}");
+    }
 }
 
 /// `one.ddim.epsilon.t901.eta0.6.prev` to prediction, timestep and eta.
@@ -71,13 +119,16 @@ fn golden_single_steps_of_ddim() {
     let steps = steps_of(&golden);
     for (key, expected) in &golden.tensors {
         let Some((predicts, t, eta)) = one_step(key) else { continue };
-        let Some(schedule) = schedule(&[("prediction_type", json!(predicts))]) else { return };
+        let Some(schedule) = schedule(&[("prediction_type", predicts.into())]) else { return };
         let ddim = Ddim::new(&schedule, steps, spacing("leading"), eta).unwrap();
-        close_to_rms(key, &ddim.step(x, prediction, t, Some(noise)).unwrap(), expected, STEP);
+        let i = ddim.steps().iter().position(|step| step.timestep == t as f64).unwrap();
+        let prediction_type: Prediction = serde_json::from_value(predicts.into()).unwrap();
+        let now = ddim.steps()[i].from.estimate(x, prediction, prediction_type).unwrap();
+        let found = ddim.step(i, x, &now, None, &mut |_| Ok(noise.clone())).unwrap();
+        close_to_rms(key, &found, expected, STEP);
 
         let key = format!("one.ddim.{predicts}.t{t}.pred_x0");
-        let denoised = schedule.split(x, prediction, t).unwrap().denoised;
-        close_to_rms(&key, &denoised, golden.get(&key), STEP);
+        close_to_rms(&key, &now.denoised, golden.get(&key), STEP);
     }
 }
 

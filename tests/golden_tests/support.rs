@@ -80,8 +80,18 @@ impl Golden {
         self.metadata.get(name).unwrap_or_else(|| panic!("`{}` has no `{name}` in its metadata", self.name))
     }
 
+    /// Whole or broken numbers, as they are stored.
+    pub(crate) fn numbers(&self, name: &str) -> Vec<f64> {
+        numbers(self.get(name))
+    }
+
     pub(crate) fn number(&self, name: &str) -> f64 {
         self.meta(name).parse().unwrap()
+    }
+
+    /// A number, or what stands for its absence.
+    pub(crate) fn number_or(&self, name: &str, absent: f64) -> f64 {
+        if self.metadata.contains_key(name) { self.number(name) } else { absent }
     }
 }
 

@@ -4,12 +4,13 @@ use flow_engine::{Check, Cx, In, Node, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::sampler::{Drawing, Sampler};
+use super::sampler::{TimestepSpacing, drawing};
 use crate::conditioning::Conditioning;
+use crate::latents::Latents;
 use crate::model::Model;
 use crate::picture::Images;
 use crate::sample::{Ddim, NoiseSchedule};
-use crate::sdxl::config::Spacing;
+use crate::sdxl::config::SchedulerConfig;
 
 /// Sample pictures with DDIM.
 ///
@@ -39,12 +40,30 @@ pub struct DDIMSample {
     #[serde(default = "five")]
     #[schemars(range(min = 0, max = 100))]
     pub guidance: f64,
+    /// How much of the contrast that guidance adds is taken back. 0.7 suits models that predict v
+    /// and begin at pure noise.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 1))]
+    pub guidance_rescale: f64,
     /// Share of fresh noise at each step: 0 adds none, 1 is DDPM's.
     #[serde(default)]
     #[schemars(range(min = 0, max = 1))]
     pub eta: f64,
-    /// Width in pixels, a multiple of the autoencoder's factor, 8 for SDXL. The model's own size, if
-    /// not set.
+    /// Pictures to begin with, in the place of noise alone. One is drawn over with every seed; several
+    /// are drawn over with one seed each, from `seed` on.
+    #[serde(default)]
+    pub image: Option<In<Images>>,
+    /// How much of `image` to change: this share of the steps is taken, and 1 leaves almost nothing of
+    /// it. 0.75, if not set.
+    #[serde(default)]
+    #[schemars(range(max = 1), extend("exclusiveMinimum" = 0))]
+    pub strength: Option<f64>,
+    /// Latents to begin with, in the place of the seed's noise, such as a DDIMInvert gives. One goes
+    /// with every seed; several go with one seed each.
+    #[serde(default)]
+    pub latents: Option<In<Latents>>,
+    /// Width in pixels, a multiple of the autoencoder's factor, 8 for SDXL. If not set, that of `image`
+    /// or `latents`, or else the model's own.
     #[serde(default)]
     #[schemars(range(min = 1, max = 8192))]
     pub width: Option<usize>,
@@ -64,27 +83,6 @@ pub struct DDIMSample {
     pub timestep_spacing: Option<TimestepSpacing>,
 }
 
-/// Where the steps of sampling lie among the timesteps of training.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
-pub enum TimestepSpacing {
-    /// At whole distances from the first one on; SDXL's own.
-    Leading,
-    /// Back from the last one.
-    Trailing,
-    /// Evenly from the first to the last.
-    Linspace,
-}
-
-impl From<TimestepSpacing> for Spacing {
-    fn from(spacing: TimestepSpacing) -> Self {
-        match spacing {
-            TimestepSpacing::Leading => Self::Leading,
-            TimestepSpacing::Trailing => Self::Trailing,
-            TimestepSpacing::Linspace => Self::Linspace,
-        }
-    }
-}
-
 fn thirty() -> usize {
     30
 }
@@ -98,18 +96,9 @@ fn one() -> usize {
 }
 
 impl DDIMSample {
-    fn drawing(&self) -> Drawing<'_> {
-        Drawing {
-            model: &self.model,
-            prompt: self.prompt.as_deref(),
-            negative_prompt: self.negative_prompt.as_deref(),
-            conditioning: self.conditioning.as_ref(),
-            guidance: self.guidance,
-            width: self.width,
-            height: self.height,
-            seed: self.seed,
-            count: self.count,
-        }
+    fn sampler(&self, config: &SchedulerConfig) -> Result<Ddim> {
+        let spacing = TimestepSpacing::or_own(self.timestep_spacing, config);
+        Ddim::new(&NoiseSchedule::new(config), self.steps, spacing, self.eta)
     }
 }
 
@@ -119,22 +108,11 @@ impl Node for DDIMSample {
     type Output = Images;
 
     fn check(&self, cx: &mut Check<'_>) {
-        self.drawing().check(self.steps, cx);
+        drawing!(self).check(&|config| self.sampler(config).map(drop), cx);
     }
 
     fn run(&self, cx: &Cx<'_>) -> Result<Images> {
         let model = cx.input(&self.model)?;
-        let config = model.checkpoint().scheduler_config();
-        let spacing = self.timestep_spacing.map_or(config.timestep_spacing, Spacing::from);
-        let ddim = Ddim::new(&NoiseSchedule::new(config), self.steps, spacing, self.eta)?;
-        self.drawing().draw(
-            &Sampler {
-                name: "DDIM",
-                steps: ddim.timesteps().len(),
-                eta: self.eta,
-                walk: &|denoiser, latents, fresh, on_step| ddim.sample(denoiser, latents, fresh, on_step),
-            },
-            cx,
-        )
+        drawing!(self).draw(&self.sampler(model.checkpoint().scheduler_config())?, cx)
     }
 }

@@ -1,22 +1,55 @@
-//! What all sampler nodes share: the model, what to show, the size, the seeds.
+//! What all sampler nodes share: the model, what to show, where to begin, the size, the seeds.
 //!
-//! Not a node. A sampler node is its fields and its walk; everything around the walk is here.
+//! Not a node. A sampler node is its fields and its [`Sampler`]; everything around the walk is here.
 
-use std::sync::Arc;
+mod canvas;
+mod start;
+mod words;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::Tensor;
 use flow_engine::{Check, Cx, In, Problem, Result};
 use image::RgbImage;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub(super) use canvas::{Canvas, tensor_from_pixels};
+pub(super) use words::Words;
 
 use crate::conditioning::{Conditioning, check_prompts};
+use crate::latents::Latents;
 use crate::model::{self, Model};
 use crate::picture::{Generation, Images, Picture};
 use crate::sample::noise::randn_each;
-use crate::sample::{Denoiser, Generator, OnStep};
+use crate::sample::{Denoiser, Generator, OnStep, Sampler, start_of, walk};
+use crate::sdxl::config::{SchedulerConfig, Spacing};
+use start::{Begin, Start};
 
 /// Latent pixels that go through the denoiser together: one picture of SDXL's native size, or as
 /// many smaller ones as have that area.
 const LATENTS_PER_BATCH: usize = 128 * 128;
+
+/// Where the steps of sampling lie among the timesteps of training.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
+pub enum TimestepSpacing {
+    /// At whole distances from the first one on; SDXL's own.
+    Leading,
+    /// Back from the last one.
+    Trailing,
+    /// Evenly from the first to the last.
+    Linspace,
+}
+
+impl TimestepSpacing {
+    /// The chosen spacing, or else the model's own.
+    pub(super) fn or_own(chosen: Option<Self>, config: &SchedulerConfig) -> Spacing {
+        match chosen {
+            None => config.timestep_spacing,
+            Some(Self::Leading) => Spacing::Leading,
+            Some(Self::Trailing) => Spacing::Trailing,
+            Some(Self::Linspace) => Spacing::Linspace,
+        }
+    }
+}
 
 /// The fields that every sampler node has.
 pub(super) struct Drawing<'a> {
@@ -24,190 +57,184 @@ pub(super) struct Drawing<'a> {
     pub prompt: Option<&'a str>,
     pub negative_prompt: Option<&'a str>,
     pub conditioning: Option<&'a In<Conditioning>>,
+    pub steps: usize,
     pub guidance: f64,
+    pub guidance_rescale: f64,
+    pub image: Option<&'a In<Images>>,
+    pub strength: Option<f64>,
+    pub latents: Option<&'a In<Latents>>,
     pub width: Option<usize>,
     pub height: Option<usize>,
     pub seed: u64,
     pub count: usize,
 }
 
-/// A sampler's way from noise to latents: denoiser, latents `[b, c, h, w]`, fresh noise, per step.
-pub(super) type Walk<'w> = dyn Fn(&Denoiser<'_>, &Tensor, &mut dyn FnMut(&[usize]) -> Result<Tensor>, &mut OnStep<'_>) -> Result<Tensor>
-    + 'w;
+/// The [`Drawing`] of a sampler node, whose fields have the same names.
+macro_rules! drawing {
+    ($node:expr) => {
+        $crate::node::sampler::Drawing {
+            model: &$node.model,
+            prompt: $node.prompt.as_deref(),
+            negative_prompt: $node.negative_prompt.as_deref(),
+            conditioning: $node.conditioning.as_ref(),
+            steps: $node.steps,
+            guidance: $node.guidance,
+            guidance_rescale: $node.guidance_rescale,
+            image: $node.image.as_ref(),
+            strength: $node.strength,
+            latents: $node.latents.as_ref(),
+            width: $node.width,
+            height: $node.height,
+            seed: $node.seed,
+            count: $node.count,
+        }
+    };
+}
+pub(super) use drawing;
 
-/// What a sampler is called, for the record that a picture keeps of its making.
-pub(super) struct Sampler<'w> {
-    pub name: &'static str,
-    pub steps: usize,
-    pub eta: f64,
-    pub walk: &'w Walk<'w>,
+/// What the pictures of a node have in common.
+struct Scene<'a> {
+    model: &'a Model,
+    conditioning: &'a Conditioning,
+    sampler: &'a dyn Sampler,
+    /// The step at which the walks begin.
+    first: usize,
+    strength: Option<f64>,
 }
 
 impl Drawing<'_> {
-    /// Reports what is wrong before anything runs.
-    pub(super) fn check(&self, steps: usize, cx: &mut Check<'_>) {
-        match (self.prompt, self.conditioning) {
-            (None, None) => cx.problem(
-                Problem::new("there is nothing to show: neither `prompt` nor `conditioning` is set")
-                    .hint("write `prompt: \"..\"`, or wire an EncodePrompt to `conditioning`"),
-            ),
-            (Some(_), Some(_)) => cx.problem_with(
-                "conditioning",
-                Problem::new("`prompt` and `conditioning` are both set").hint("take one of them out"),
-            ),
-            (None, Some(_)) if self.negative_prompt.is_some() => cx.problem_with(
-                "negative_prompt",
-                Problem::new("`conditioning` has a negative prompt of its own")
-                    .hint("write `negative_prompt` in the EncodePrompt"),
-            ),
-            _ => {}
+    fn words(&self) -> Words<'_> {
+        Words { prompt: self.prompt, negative_prompt: self.negative_prompt, conditioning: self.conditioning }
+    }
+
+    fn begin(&self) -> Begin<'_> {
+        Begin {
+            image: self.image,
+            strength: self.strength,
+            latents: self.latents,
+            width: self.width,
+            height: self.height,
+            seed: self.seed,
+            count: self.count,
+        }
+    }
+
+    /// Reports what is wrong before anything runs; `sampler` tries to make the sampler for a model's settings.
+    pub(super) fn check(&self, sampler: &dyn Fn(&SchedulerConfig) -> Result<()>, cx: &mut Check<'_>) {
+        self.words().check(cx);
+        self.begin().check(cx);
+        if let Err(problem) = first_step(self.steps, self.begin().strength()) {
+            cx.problem_with("strength", problem);
         }
         check_prompts(self.prompt, self.negative_prompt, cx);
         let Some(model) = cx.input(self.model) else { return };
-        let train = model.checkpoint().scheduler_config().num_train_timesteps;
-        if steps > train {
-            let message = format!("{steps} steps are more than the {train} timesteps of the model");
-            cx.problem_with("steps", Problem::new(message).hint(format!("write at most {train}")));
+        if let Err(problem) = sampler(model.checkpoint().scheduler_config()) {
+            cx.problem_with("steps", problem);
         }
         for (field, size) in [("width", self.width), ("height", self.height)] {
-            if let Some(Err(problem)) = size.map(|size| latent_size(&model, field, size)) {
+            if let Some(Err(problem)) = size.map(|size| canvas::latent_size(&model, field, size)) {
                 cx.problem_with(field, problem);
             }
         }
     }
 
     /// Draws the pictures.
-    pub(super) fn draw(&self, sampler: &Sampler<'_>, cx: &Cx<'_>) -> Result<Images> {
+    pub(super) fn draw(&self, sampler: &dyn Sampler, cx: &Cx<'_>) -> Result<Images> {
         let model = cx.input(self.model)?;
-        let conditioning = self.conditioning(&model, cx)?;
-        let native = model.checkpoint().native_size();
-        let size = |field, size: Option<usize>| {
-            let unknown = || Problem::new(format!("the model does not say its size; `{field}` must be set"));
-            let pixels = size.or(native).ok_or_else(unknown)?;
-            Ok::<_, Problem>((pixels, latent_size(&model, field, pixels)?))
-        };
-        let ((width, w), (height, h)) = (size("width", self.width)?, size("height", self.height)?);
-        let canvas = Canvas { height, width, h, w };
+        let strength = self.begin().strength();
+        let first = first_step(self.steps, strength)?;
+        let starts = self.begin().starts(&model, cx)?;
+        let conditioning = self.words().encode(&model, cx)?;
+        let scene = Scene { model: &model, conditioning: &conditioning, sampler, first, strength };
 
-        let mut pictures = Vec::with_capacity(self.count);
-        let seeds: Vec<u64> = (0..self.count as u64).map(|i| self.seed.wrapping_add(i)).collect();
-        let batches = seeds.chunks((LATENTS_PER_BATCH / (h * w)).max(1));
-        let total = sampler.steps * batches.len();
-        for (batch, seeds) in batches.enumerate() {
-            let mut on_step =
-                |done: usize, _: &Tensor| cx.progress(batch * sampler.steps + done, total, "step");
-            let pixels = self.draw_batch(&model, &conditioning, &canvas, seeds, sampler, &mut on_step, cx)?;
-            for (pixels, &seed) in pixels.into_iter().zip(seeds) {
-                let generation = self.generation(&model, &conditioning, &canvas, seed, sampler);
-                pictures.push(Picture {
-                    generation: Some(generation),
-                    ..Picture::new(format!("seed {seed}"), pixels)
-                });
-            }
+        let batches = batches(&starts);
+        let steps = sampler.steps().len() - first;
+        let total = steps * batches.len();
+        let mut pictures = Vec::with_capacity(starts.len());
+        for (batch, starts) in batches.into_iter().enumerate() {
+            let mut on_step = |done: usize, _: &Tensor| cx.progress(batch * steps + done, total, "step");
+            let pixels = self.draw_batch(&scene, starts, &mut on_step, cx)?;
+            pictures.extend(pixels.into_iter().zip(starts).map(|(pixels, start)| Picture {
+                generation: Some(self.generation(&scene, start)),
+                ..Picture::new(start.name.clone(), pixels)
+            }));
         }
         Ok(Images { pictures })
     }
 
-    fn conditioning(&self, model: &Model, cx: &Cx<'_>) -> Result<Arc<Conditioning>> {
-        let Some(wire) = self.conditioning else {
-            let prompt = self.prompt.unwrap_or_default();
-            return Ok(Arc::new(Conditioning::encode(model, prompt, self.negative_prompt, cx)?));
-        };
-        let conditioning = cx.input(wire)?;
-        let [first, second] = model.checkpoint().text_configs();
-        let (takes, gives) = (first.hidden_size + second.hidden_size, conditioning.width()?);
-        if takes != gives {
-            let message =
-                format!("the conditioning has {gives} features, but `{}` takes {takes}", model.name());
-            return Err(Problem::new(message).hint("encode the prompt with the same model").into());
-        }
-        Ok(conditioning)
-    }
-
-    /// The pictures of some seeds, each as if it were drawn alone.
-    #[expect(clippy::too_many_arguments, reason = "what a batch needs was settled once for all batches")]
+    /// The pictures of some starts of one size, each as if it were drawn alone.
     fn draw_batch(
         &self,
-        model: &Model,
-        conditioning: &Conditioning,
-        canvas: &Canvas,
-        seeds: &[u64],
-        sampler: &Sampler<'_>,
+        scene: &Scene<'_>,
+        starts: &[Start],
         on_step: &mut OnStep<'_>,
         cx: &Cx<'_>,
     ) -> Result<Vec<RgbImage>> {
+        let Scene { model, conditioning, sampler, first, .. } = *scene;
         let device = model::compute(cx.settings())?.device;
-        let unet = model.unet(cx)?;
-        let (positive, negative) =
-            (conditioning.positive.repeat(seeds.len())?, conditioning.negative.repeat(seeds.len())?);
-        let time_ids = conditioning.time_ids(canvas.height, canvas.width).tensor(seeds.len(), &device)?;
-        let denoiser = Denoiser::new(&unet, &positive, Some(&negative), &time_ids, self.guidance)?;
+        let (unet, vae, b) = (model.unet(cx)?, model.vae(cx)?, starts.len());
+        let (positive, negative) = (conditioning.positive.repeat(b)?, conditioning.negative.repeat(b)?);
+        let Canvas { height, width, h, w } = starts[0].canvas;
+        let time_ids = conditioning.time_ids(height, width).tensor(b, &device)?;
+        let prediction = model.checkpoint().scheduler_config().prediction_type;
+        let denoiser =
+            Denoiser::new(&unet, prediction, &positive, Some(&negative), &time_ids, self.guidance)?
+                .rescale(self.guidance_rescale)?;
 
-        let mut generators: Vec<_> = seeds.iter().map(|&seed| Generator::new(seed)).collect();
-        let shape = [model.checkpoint().unet_config().in_channels, canvas.h, canvas.w];
-        let latents = randn_each(&mut generators, &shape)?.to_device(&device)?;
-        let mut fresh = |_: &[usize]| randn_each(&mut generators, &shape);
-        let latents = (sampler.walk)(&denoiser, &latents, &mut fresh, on_step)?;
-        pixels(&model.vae(cx)?.decode(&latents)?)
+        let channels = model.checkpoint().unet_config().in_channels;
+        let mut generators: Vec<_> = starts.iter().map(|start| Generator::new(start.seed)).collect();
+        let begin = starts.iter().zip(&mut generators);
+        let latents = begin
+            .map(|(start, generator)| start.latents(generator, sampler, first, (channels, &vae, &device)))
+            .collect::<Result<Vec<_>>>()?;
+        let mut fresh = |_: &[usize]| randn_each(&mut generators, &[channels, h, w]);
+        let latents = Tensor::stack(&latents, 0)?;
+        let latents = walk(sampler, first, &denoiser, &latents, &mut fresh, on_step)?;
+        canvas::pixels_from_tensor(&vae.decode(&latents)?)
     }
 
-    fn generation(
-        &self,
-        model: &Model,
-        conditioning: &Conditioning,
-        canvas: &Canvas,
-        seed: u64,
-        sampler: &Sampler<'_>,
-    ) -> Generation {
+    fn generation(&self, scene: &Scene<'_>, start: &Start) -> Generation {
+        let Scene { model, conditioning, sampler, strength, .. } = *scene;
         Generation {
             prompt: conditioning.prompt.clone(),
             negative_prompt: conditioning.negative_prompt.clone(),
-            steps: sampler.steps,
-            sampler: sampler.name.to_owned(),
+            steps: self.steps,
+            sampler: sampler.name().to_owned(),
+            schedule_type: sampler.schedule_type().map(ToOwned::to_owned),
             guidance: self.guidance,
-            eta: sampler.eta,
-            seed,
-            width: canvas.width,
-            height: canvas.height,
+            eta: sampler.eta(),
+            strength,
+            seed: start.seed,
+            width: start.canvas.width,
+            height: start.canvas.height,
             model: model.name(),
             model_hash: model.hash(),
         }
     }
 }
 
-/// The size of the pictures in pixels, and of their latents.
-struct Canvas {
-    height: usize,
-    width: usize,
-    h: usize,
-    w: usize,
-}
-
-/// A width or a height of the picture as one of its latents.
-fn latent_size(model: &Model, field: &str, pixels: usize) -> Result<usize, Problem> {
-    let factor = model.checkpoint().vae_config().pixels_per_latent();
-    if pixels > 0 && pixels.is_multiple_of(factor) {
-        return Ok(pixels / factor);
+/// The step at which the walks begin.
+///
+/// # Errors
+/// A strength so small that no step is left.
+fn first_step(steps: usize, strength: Option<f64>) -> Result<usize, Problem> {
+    let Some(strength) = strength else { return Ok(0) };
+    let first = start_of(steps, strength);
+    if first < steps || steps == 0 || strength.is_nan() || strength <= 0.0 {
+        return Ok(first);
     }
-    let below = pixels / factor * factor;
-    let near = if below == 0 { factor.to_string() } else { format!("{below} or {}", below + factor) };
-    let message =
-        format!("`{field}` must be a multiple of {factor}, the autoencoder's factor, and is {pixels}");
-    Err(Problem::new(message).hint(format!("write {near}")))
+    let message = format!("a `strength` of {strength} leaves none of {steps} steps");
+    let enough = (1.0 / strength).ceil();
+    Err(Problem::new(message)
+        .hint(format!("write at least {enough} steps, or a strength from {}", 1.0 / steps as f64)))
 }
 
-/// Pictures `[b, 3, h, w]` in -1..=1 as 8-bit pixels, rounded to the nearest.
-fn pixels(pictures: &Tensor) -> Result<Vec<RgbImage>> {
-    let pictures = pictures.to_device(&Device::Cpu)?.to_dtype(DType::F32)?;
-    let (b, _, h, w) = pictures.dims4()?;
-    let levels =
-        ((pictures / 2.0)? + 0.5)?.clamp(0f32, 1f32)?.affine(255.0, 0.0)?.round()?.to_dtype(DType::U8)?;
-    let levels = levels.permute((0, 2, 3, 1))?.contiguous()?; // [b, h, w, 3]
-    (0..b)
-        .map(|i| {
-            let raw = levels.get(i)?.flatten_all()?.to_vec1::<u8>()?;
-            let picture = RgbImage::from_raw(w as u32, h as u32, raw);
-            picture.ok_or_else(|| Problem::new("the autoencoder gave a picture of another size").into())
+/// Starts of one size each, and no more of them than fit.
+fn batches(starts: &[Start]) -> Vec<&[Start]> {
+    let alike = starts.chunk_by(|a, b| a.canvas == b.canvas);
+    alike
+        .flat_map(|starts| {
+            starts.chunks((LATENTS_PER_BATCH / (starts[0].canvas.h * starts[0].canvas.w)).max(1))
         })
         .collect()
 }

@@ -16,8 +16,12 @@ pub struct Generation {
     pub steps: usize,
     /// Name of the sampler as other tools know it, `DDIM`.
     pub sampler: String,
+    /// Name of its noise schedule, if it is not the usual one: `Karras`.
+    pub schedule_type: Option<String>,
     /// Share of fresh noise in every step: 0 is DDIM, 1 is DDPM.
     pub eta: f64,
+    /// How much of a given picture was changed, if it did not begin with noise alone: 0 to 1.
+    pub strength: Option<f64>,
     /// Scale of classifier-free guidance; 1 is without.
     pub guidance: f64,
     /// Seed of the first noise.
@@ -43,10 +47,12 @@ impl Generation {
     }
 
     fn pairs(&self) -> impl Iterator<Item = (&'static str, String)> {
-        let eta = (self.eta != 0.0).then(|| ("Eta", self.eta.to_string()));
+        let strength = self.strength.map(|strength| ("Denoising strength", strength.to_string()));
+        let eta = (self.eta != 0.0).then(|| ("Eta DDIM", self.eta.to_string()));
         [
             ("Steps", self.steps.to_string()),
             ("Sampler", self.sampler.clone()),
+            ("Schedule type", self.schedule_type.clone().unwrap_or_default()),
             ("CFG scale", self.guidance.to_string()),
             ("Seed", self.seed.to_string()),
             ("Size", format!("{}x{}", self.width, self.height)),
@@ -55,6 +61,7 @@ impl Generation {
         ]
         .into_iter()
         .filter(|(_, value)| !value.is_empty())
+        .chain(strength)
         .chain(eta)
     }
 }
@@ -71,7 +78,9 @@ pub(crate) fn example() -> Generation {
         negative_prompt: None,
         steps: 30,
         sampler: "DDIM".into(),
+        schedule_type: None,
         eta: 0.0,
+        strength: None,
         guidance: 5.0,
         seed: 7,
         width: 64,
@@ -106,8 +115,21 @@ mod tests {
     #[test]
     fn eta_is_told_only_when_there_is_some() {
         let text = Generation { eta: 1.0, guidance: 7.5, ..example() }.parameters();
-        assert!(text.contains("CFG scale: 7.5, ") && text.ends_with("Model: mini-sdxl, Eta: 1"), "{text}");
+        assert!(
+            text.contains("CFG scale: 7.5, ") && text.ends_with("Model: mini-sdxl, Eta DDIM: 1"),
+            "{text}"
+        );
         assert!(!example().parameters().contains("Eta"));
+    }
+
+    #[test]
+    fn a_schedule_and_a_strength_are_told_as_other_tools_name_them() {
+        let schedule_type = Some("Karras".into());
+        let sampler = "DPM++ 2M".into();
+        let text =
+            Generation { sampler, schedule_type, strength: Some(0.6), eta: 0.5, ..example() }.parameters();
+        assert!(text.contains("Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 5"), "{text}");
+        assert!(text.ends_with("Model: mini-sdxl, Denoising strength: 0.6, Eta DDIM: 0.5"), "{text}");
     }
 
     #[test]

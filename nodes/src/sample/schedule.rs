@@ -1,12 +1,12 @@
-//! How much noise a timestep has, and where the steps of sampling lie.
+//! How much noise a timestep of training has.
 //!
 //! Everything follows diffusers number for number: its tables are float32, computed in float32 (with the running
-//! product in float64, as PyTorch's `cumprod` has it), and its timesteps are rounded as numpy rounds, half to even.
+//! product in float64, as PyTorch's `cumprod` has it).
 
 use candle_core::Tensor;
-use flow_engine::{Problem, Result};
+use flow_engine::Result;
 
-use crate::sdxl::config::{BetaSchedule, Prediction, SchedulerConfig, Spacing};
+use crate::sdxl::config::{BetaSchedule, SchedulerConfig};
 
 /// The noise of training.
 #[derive(Debug, Clone)]
@@ -43,38 +43,6 @@ impl NoiseSchedule {
         }
     }
 
-    /// The timesteps of `steps` steps, falling.
-    ///
-    /// # Errors
-    /// No step, or more than there are timesteps.
-    pub fn timesteps(&self, steps: usize, spacing: Spacing) -> Result<Vec<usize>> {
-        let train = self.config.num_train_timesteps;
-        if steps == 0 || steps > train {
-            return Err(Problem::new(format!("{steps} sampling steps"))
-                .hint(format!("take 1 to {train}"))
-                .into());
-        }
-        let (all, n) = (train as f64, steps as f64);
-        let timesteps: Vec<f64> = match spacing {
-            Spacing::Leading => {
-                let offset = self.config.steps_offset;
-                (0..steps).rev().map(|i| (i * (train / steps) + offset) as f64).collect()
-            }
-            Spacing::Trailing => {
-                // numpy's arange: as many as fit, each the first plus a multiple of the distance
-                let distance = (all - all / n) - all;
-                let count = (-all / -(all / n)).ceil() as usize;
-                (0..count).map(|i| (all + i as f64 * distance).round_ties_even() - 1.0).collect()
-            }
-            Spacing::Linspace => {
-                let distance = if steps > 1 { (all - 1.0) / (n - 1.0) } else { 0.0 };
-                let at = |i: usize| if i > 0 && i + 1 == steps { all - 1.0 } else { i as f64 * distance };
-                (0..steps).rev().map(|i| at(i).round_ties_even()).collect()
-            }
-        };
-        Ok(timesteps.into_iter().map(|t| (t.max(0.0) as usize).min(train - 1)).collect())
-    }
-
     /// Training's noisy latents, `sqrt(a) x0 + sqrt(1 - a) noise`, with `a` by each sample's timestep.
     ///
     /// `x0` and `noise` `[b, c, h, w]`, one timestep per sample.
@@ -101,45 +69,6 @@ impl NoiseSchedule {
         let column = |values| Tensor::from_vec(values, (b, 1, 1, 1), x0.device());
         Ok((x0.broadcast_mul(&column(signal)?)? + noise.broadcast_mul(&column(chance)?)?)?)
     }
-
-    /// The signal and the noise in `x` `[b, c, h, w]` at `timestep`, by what the network predicts.
-    ///
-    /// With `a` the share of signal: from noise `e`, `x0 = (x - sqrt(1-a) e) / sqrt(a)`; from a velocity `v`,
-    /// `x0 = sqrt(a) x - sqrt(1-a) v` and `e = sqrt(a) v + sqrt(1-a) x`.
-    ///
-    /// # Errors
-    /// A timestep of pure noise for a network that predicts noise: there is nothing to learn from it.
-    pub fn split(&self, x: &Tensor, prediction: &Tensor, timestep: usize) -> Result<Split> {
-        let a = self.alpha(timestep as i64);
-        let (signal, chance) = (a.sqrt(), (1.0 - a).sqrt());
-        if signal == 0.0 && self.config.prediction_type == Prediction::Epsilon {
-            let message = format!(
-                "timestep {timestep} is pure noise, and a network that predicts noise says nothing there"
-            );
-            return Err(Problem::new(message)
-                .hint("`rescale_betas_zero_snr` is for networks that predict v")
-                .into());
-        }
-        let (denoised, noise) = match self.config.prediction_type {
-            Prediction::Epsilon => (((x - (prediction * chance)?)? / signal)?, prediction.clone()),
-            Prediction::Sample => (prediction.clone(), ((x - (prediction * signal)?)? / chance)?),
-            Prediction::VPrediction => {
-                (((x * signal)? - (prediction * chance)?)?, ((prediction * signal)? + (x * chance)?)?)
-            }
-        };
-        let range = self.config.clip_sample_range;
-        let denoised = if self.config.clip_sample { denoised.clamp(-range, range)? } else { denoised };
-        Ok(Split { denoised, noise })
-    }
-}
-
-/// Noisy latents taken apart.
-#[derive(Debug, Clone)]
-pub struct Split {
-    /// The latents as they would be without noise, `[b, c, h, w]`.
-    pub denoised: Tensor,
-    /// The noise in them, `[b, c, h, w]`.
-    pub noise: Tensor,
 }
 
 fn betas(config: &SchedulerConfig) -> Vec<f32> {
