@@ -10,7 +10,6 @@ use crate::conditioning::Conditioning;
 use crate::latents::Latents;
 use crate::model::{self, Model};
 use crate::picture::{Images, Picture};
-use crate::sample::guidance::TimeIds;
 use crate::sample::{Ddim, Denoiser, NoiseSchedule, Sampler, walk};
 use crate::sdxl::config::SchedulerConfig;
 
