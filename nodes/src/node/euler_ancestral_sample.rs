@@ -17,7 +17,7 @@ use crate::sdxl::config::SchedulerConfig;
 /// More steps give other pictures, not only finer ones.
 ///
 /// A seed gives the picture that diffusers gives with `torch.Generator("cpu")` in float32, and
-/// picture i of a node is the one that a single run with `seed` + i makes.
+/// picture i of a node is the one that a single run with `seed` + i makes, but for rounding.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EulerAncestralSample {
