@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 use flow_engine::{
-    Device, Diagnostic, Document, Dtype, Event, Events, Graph, Project, Run, Session, Settings, Stop, check,
+    Device, Diagnostic, Document, Dtype, Event, Events, Graph, Project, Run, Session, Settings, Stop,
     read_ron,
 };
 
@@ -28,25 +28,20 @@ fn session() -> Session {
     Session::new(registry(), Settings { device: Device::Cpu, dtype: Dtype::F32 }, Project::at(root))
 }
 
-fn with_graph<T>(
-    fields: &str,
-    then: impl FnOnce(Result<(), Vec<Diagnostic>>, &Graph<'_>, &Session) -> T,
-) -> T {
+fn checked<T>(fields: &str, then: impl FnOnce(Result<Graph<'_>, Vec<Diagnostic>>, &Session) -> T) -> T {
     let nodes = format!(
         r#""base": LoadSDXL(path: "models/mini-sdxl"), "words": EncodePrompt(model: "base", {fields})"#
     );
     let session = session();
     let document = Document::new("graph.ron", format!("Graph(nodes: {{ {nodes} }})"));
-    let graph = Graph::new(read_ron(document, &[], &session.registry), &session.registry)
-        .unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
-    then(check(&graph, &session), &graph, &session)
+    then(Graph::checked(read_ron(document, &[], &session.registry), &session), &session)
 }
 
 fn told(fields: &str) -> Told {
-    with_graph(fields, |checked, graph, session| {
-        checked.unwrap();
+    checked(fields, |graph, session| {
+        let graph = graph.unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
         let (events, receiver) = Events::channel();
-        let outcome = Run { graph, session, events, stop: Stop::default(), jobs: 1 }.execute();
+        let outcome = Run { graph: &graph, session, events, stop: Stop::default(), jobs: 1 }.execute();
         let events: Vec<_> = receiver.iter().map(|record| record.event).collect();
         let warnings = events.iter().filter_map(|event| match event {
             Event::Warning { message, .. } => Some(message.clone()),
@@ -72,9 +67,10 @@ fn mini() -> TextPart {
 
 /// The mistakes of a check: place and message.
 fn mistakes(fields: &str) -> Vec<(String, String)> {
-    with_graph(fields, |checked, _, _| {
+    checked(fields, |graph, _| {
         let place = |mistake: &Diagnostic| mistake.place.as_ref().unwrap().text().to_owned();
-        checked.unwrap_err().iter().map(|mistake| (place(mistake), mistake.message.clone())).collect()
+        let mistakes = graph.err().unwrap_or_default();
+        mistakes.iter().map(|mistake| (place(mistake), mistake.message.clone())).collect()
     })
 }
 

@@ -3,6 +3,8 @@
 //! On a CPU: the patches of a band of output rows are copied out (`im2col`) and multiplied by the kernel, which gives
 //! the output in place, without a transpose. Elsewhere, and in float64: candle's own.
 
+use std::ops::Range;
+
 use anyhow::Context;
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Shape, Tensor, bail};
 use flow_engine::Result;
@@ -10,7 +12,7 @@ use flow_engine::Result;
 use super::widens;
 
 /// Patches held at once, in elements (128 MiB in float32).
-const PATCHES: usize = 32 << 20;
+pub(super) const PATCHES: usize = 32 << 20;
 
 /// A convolution, known by the name it has in a checkpoint.
 ///
@@ -35,6 +37,47 @@ impl Conv2d {
         conv2d(x, &self.weight, self.bias.as_ref(), self.stride, self.padding)
             .with_context(|| format!("in the convolution `{}`", self.name))
     }
+
+    /// Rows and columns of the kernel.
+    pub(super) fn kernel(&self) -> usize {
+        self.weight.dims().last().copied().unwrap_or_default()
+    }
+
+    /// Pixels that `pixels` become along an axis, if they are enough for the kernel.
+    pub(super) fn length(&self, pixels: usize) -> Option<usize> {
+        Some((pixels + 2 * self.padding).checked_sub(self.kernel())? / self.stride + 1)
+    }
+
+    /// The rows of a picture of height `h` that some rows of the output read; the first is a whole number of strides
+    /// from the top.
+    pub(super) fn reads(&self, rows: Range<usize>, h: usize) -> Range<usize> {
+        let first = (rows.start * self.stride).saturating_sub(self.padding) / self.stride * self.stride;
+        let last = (rows.end.saturating_sub(1) * self.stride + self.kernel()).saturating_sub(self.padding);
+        first.min(h)..last.min(h).max(first.min(h))
+    }
+}
+
+/// Only some rows of what `conv` makes of `x`.
+pub(super) fn conv2d_rows(conv: &Conv2d, x: &Tensor, rows: Range<usize>) -> Result<Tensor> {
+    if widens(x) {
+        let wide = |x: &Tensor| x.to_dtype(DType::F32);
+        let conv = Conv2d { weight: wide(&conv.weight)?, ..conv.clone() };
+        return Ok(conv2d_rows(&conv, &wide(x)?, rows)?.to_dtype(x.dtype())?);
+    }
+    let &Conv2d { stride, padding, .. } = conv;
+    let (_, c, h, w) = x.dims4()?;
+    let takes = conv.weight.dim(1)?;
+    anyhow::ensure!(c == takes, "`{}` takes {takes} channels, but its input is {:?}", conv.name, x.dims());
+    let y = match is_ours(x) {
+        true => convolve(x, &conv.weight, Patches { kernel: conv.kernel(), stride, padding, h, w, rows })?,
+        false => x.conv2d(&conv.weight, padding, stride, 1, 1)?.narrow(2, rows.start, rows.len())?,
+    };
+    add_bias(y, conv.bias.as_ref())
+}
+
+/// Whether the convolution here is faster than candle's own.
+fn is_ours(x: &Tensor) -> bool {
+    x.device().is_cpu() && x.dtype() == DType::F32
 }
 
 /// Cross-correlation of `x` `[b, c_in, h, w]` with `weight` `[c_out, c_in, kernel, kernel]`, plus `bias` `[c_out]`.
@@ -68,7 +111,7 @@ fn without_bias(x: &Tensor, weight: &Tensor, stride: usize, padding: usize) -> R
     anyhow::ensure!(c_in == c_weight, "it takes {c_weight} channels, but its input is {:?}", x.dims());
     let smallest = h.min(w) + 2 * padding;
     anyhow::ensure!(smallest >= kernel, "a {h} x {w} picture is smaller than its kernel of {kernel}");
-    if !x.device().is_cpu() || x.dtype() != DType::F32 {
+    if !is_ours(x) {
         return Ok(x.conv2d(weight, padding, stride, 1, 1)?);
     }
 
@@ -106,7 +149,7 @@ struct Patches {
     h: usize,
     w: usize,
     /// The rows of the output to make.
-    rows: std::ops::Range<usize>,
+    rows: Range<usize>,
 }
 
 impl Patches {

@@ -10,6 +10,7 @@
 
 mod activation;
 mod attention;
+mod bands;
 mod conv;
 mod linear;
 mod norm;
@@ -17,9 +18,10 @@ mod resize;
 
 pub use activation::{geglu, gelu, quick_gelu, silu};
 pub use attention::{attention, merge_heads, softmax, split_heads};
+pub use bands::{Rows, grow_conv, norm_silu_conv, rows_of, shrink_conv};
 pub use conv::{Conv2d, conv2d};
 pub use linear::{Linear, embedding, linear};
-pub use norm::{GroupNorm, LayerNorm, group_norm, layer_norm};
+pub use norm::{GroupNorm, GroupStatistics, LayerNorm, group_norm, layer_norm};
 pub use resize::nearest;
 
 use candle_core::{DType, Tensor};

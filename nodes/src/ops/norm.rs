@@ -27,6 +27,46 @@ impl GroupNorm {
         group_norm(x, &self.weight, &self.bias, self.groups, self.eps)
             .with_context(|| format!("in the group norm `{}`", self.name))
     }
+
+    /// The statistics of a whole picture `x` `[b, c, h, w]`, with little memory of their own.
+    ///
+    /// # Errors
+    /// Groups that do not divide `c`.
+    pub fn statistics(&self, x: &Tensor) -> Result<GroupStatistics> {
+        let (b, c, _, _) = x.dims4()?;
+        let groups = self.groups;
+        anyhow::ensure!(groups > 0 && c % groups == 0, "{groups} groups do not divide {c} channels");
+        let each = (0..b).flat_map(|i| (0..groups).map(move |group| (i, group)));
+        let each = each.map(|(i, group)| {
+            let values = x.narrow(0, i, 1)?.narrow(1, group * (c / groups), c / groups)?;
+            let wide = if x.dtype() == DType::F64 { DType::F64 } else { DType::F32 };
+            let Moments { mean, deviation, .. } =
+                moments(&values.to_dtype(wide)?.reshape((1, ()))?, self.eps)?;
+            Ok((mean, deviation))
+        });
+        let (means, deviations): (Vec<_>, Vec<_>) = each.collect::<Result<Vec<_>>>()?.into_iter().unzip();
+        let per_channel = |of_groups: &[Tensor]| -> Result<Tensor> {
+            let of_groups = Tensor::cat(of_groups, 0)?.reshape((b, groups, 1))?;
+            Ok(of_groups.broadcast_as((b, groups, c / groups))?.reshape((b, c, 1, 1))?)
+        };
+        Ok(GroupStatistics { mean: per_channel(&means)?, deviation: per_channel(&deviations)? })
+    }
+
+    /// Some rows of a picture, `[b, c, rows, w]`, normalized with the statistics of the whole.
+    pub fn apply(&self, rows: &Tensor, whole: &GroupStatistics) -> Result<Tensor> {
+        in_f32(rows, |x| {
+            let y = x.broadcast_sub(&whole.mean)?.broadcast_div(&whole.deviation)?;
+            let per_channel = |x: &Tensor| x.to_dtype(y.dtype())?.reshape((1, x.elem_count(), 1, 1));
+            Ok(y.broadcast_mul(&per_channel(&self.weight)?)?.broadcast_add(&per_channel(&self.bias)?)?)
+        })
+    }
+}
+
+/// Mean and standard deviation of each group of a picture, for each of its channels, `[b, c, 1, 1]`; float32 at least.
+#[derive(Debug, Clone)]
+pub struct GroupStatistics {
+    mean: Tensor,
+    deviation: Tensor,
 }
 
 /// Normalization over the features of each token, known by its name in a checkpoint.
@@ -75,8 +115,23 @@ pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Resul
 
 /// Mean 0 and variance 1 over the last axis; the variance is the biased one.
 fn normalize(x: &Tensor, eps: f64) -> Result<Tensor> {
+    let Moments { centered, deviation, .. } = moments(x, eps)?;
+    Ok(centered.broadcast_div(&deviation)?)
+}
+
+/// What the last axis of a tensor is like.
+struct Moments {
+    mean: Tensor,
+    /// The tensor without its mean.
+    centered: Tensor,
+    /// `sqrt(variance + eps)`.
+    deviation: Tensor,
+}
+
+fn moments(x: &Tensor, eps: f64) -> Result<Moments> {
     debug_assert!(matches!(x.dtype(), DType::F32 | DType::F64));
-    let centered = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
+    let mean = x.mean_keepdim(D::Minus1)?;
+    let centered = x.broadcast_sub(&mean)?;
     let variance = centered.sqr()?.mean_keepdim(D::Minus1)?;
-    Ok(centered.broadcast_div(&(variance + eps)?.sqrt()?)?)
+    Ok(Moments { mean, centered, deviation: (variance + eps)?.sqrt()? })
 }

@@ -6,7 +6,7 @@ use flow_engine::Result;
 use super::*;
 
 /// Numbers without a pattern, in -1..1.
-fn scattered(shape: &[usize], seed: usize) -> Tensor {
+pub(super) fn scattered(shape: &[usize], seed: usize) -> Tensor {
     let n: usize = shape.iter().product();
     let values: Vec<f32> = (0..n).map(|i| ((i * 7919 + seed * 104729 + 13) as f32 * 0.618).sin()).collect();
     Tensor::from_vec(values, shape, &Device::Cpu).unwrap()

@@ -5,7 +5,7 @@ use flow_engine::Result;
 
 use super::trace::Trace;
 use super::weights::Weights;
-use crate::ops::{Conv2d, GroupNorm, Linear, silu};
+use crate::ops::{Conv2d, GroupNorm, Linear, norm_silu_conv, rows_of};
 
 /// Two convolutions and a way around them.
 #[derive(Debug)]
@@ -48,7 +48,7 @@ impl ResnetBlock {
 
     /// `x` `[b, c_in, h, w]` and the timestep embedding `[b, d]`, already through SiLU, to `[b, c_out, h, w]`.
     pub(crate) fn forward(&self, x: &Tensor, time: Option<&Tensor>, trace: &Trace) -> Result<Tensor> {
-        let h = self.conv1.forward(&silu(&self.norm1.forward(x)?)?)?;
+        let h = norm_silu_conv(&self.norm1, &self.conv1, x, None)?;
         let h = match (&self.time, time) {
             (Some(layer), Some(time)) => {
                 let shift = layer.forward(time)?; // [b, c_out]
@@ -56,12 +56,11 @@ impl ResnetBlock {
             }
             _ => h,
         };
-        let h = self.conv2.forward(&silu(&self.norm2.forward(&h)?)?)?;
-        let around = match &self.shortcut {
-            Some(shortcut) => shortcut.forward(x)?,
-            None => x.clone(),
+        let around = |rows| -> Result<Tensor> {
+            let x = rows_of(x, rows)?;
+            self.shortcut.as_ref().map_or(Ok(x.clone()), |shortcut| shortcut.forward(&x))
         };
-        let out = (around + h)?;
+        let out = norm_silu_conv(&self.norm2, &self.conv2, &h, Some(&around))?;
         trace.see(&self.name, &out);
         Ok(out)
     }
