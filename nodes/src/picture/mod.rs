@@ -1,10 +1,11 @@
 //! Pictures on a wire, and how they come from files and go into them.
 //!
-//! [`read`] turns files into pictures, [`png`] turns pictures into files that say how they were
+//! [`find`] tells which files are meant, [`read`] turns them into pictures, [`png`] turns pictures into files that say how they were
 //! made, [`sheet`] puts many pictures on one with [`text`] beside them. Nothing here knows a
 //! graph.
 
 pub mod file;
+pub mod find;
 pub mod generation;
 pub mod png;
 pub mod read;
@@ -14,7 +15,7 @@ pub(crate) mod testing;
 pub mod text;
 
 use flow_engine::{Digest, Value};
-use image::RgbImage;
+use image::{GrayImage, RgbImage};
 
 pub use generation::Generation;
 
@@ -34,6 +35,8 @@ pub struct Picture {
     pub name: String,
     /// What it shows, in words.
     pub caption: Option<String>,
+    /// Which pixels count, from 0 not at all to 255 fully; as large as the picture.
+    pub mask: Option<GrayImage>,
     /// How it was made, if a model made it.
     pub generation: Option<Generation>,
 }
@@ -41,7 +44,7 @@ pub struct Picture {
 impl Picture {
     /// A picture of which only a name is known.
     pub fn new(name: impl Into<String>, pixels: RgbImage) -> Self {
-        Self { pixels, name: name.into(), caption: None, generation: None }
+        Self { pixels, name: name.into(), caption: None, mask: None, generation: None }
     }
 }
 
@@ -50,15 +53,19 @@ impl Value for Images {
 
     fn digest(&self) -> Digest {
         let about: Vec<Vec<u8>> = self.pictures.iter().map(about).collect();
-        let pixels = self.pictures.iter().map(|picture| picture.pixels.as_raw().as_slice());
-        Digest::of_parts(about.iter().map(Vec::as_slice).zip(pixels).flat_map(<[&[u8]; 2]>::from))
+        let parts = self.pictures.iter().zip(&about).flat_map(|(picture, about)| {
+            let mask = picture.mask.as_ref().map_or(&[][..], |mask| mask.as_raw());
+            [about.as_slice(), picture.pixels.as_raw(), mask]
+        });
+        Digest::of_parts(parts)
     }
 }
 
-/// Everything about a picture but its pixels, in one unambiguous byte string.
+/// Everything about a picture but its pixels and its mask's, in one unambiguous byte string.
 fn about(picture: &Picture) -> Vec<u8> {
-    let Picture { pixels, name, caption, generation } = picture;
-    serde_json::json!([pixels.dimensions(), name, caption, generation]).to_string().into_bytes()
+    let Picture { pixels, name, caption, mask, generation } = picture;
+    let mask = mask.as_ref().map(GrayImage::dimensions);
+    serde_json::json!([pixels.dimensions(), name, caption, mask, generation]).to_string().into_bytes()
 }
 
 #[cfg(test)]
@@ -78,13 +85,15 @@ mod tests {
     }
 
     #[test]
-    fn the_digest_sees_pixels_sizes_names_captions_and_how_a_picture_was_made() {
+    fn the_digest_sees_pixels_sizes_names_captions_masks_and_how_a_picture_was_made() {
         let digests = [
             images().digest(),
             changed(|picture| picture.pixels[(1, 2)] = image::Rgb([0, 0, 1])),
             changed(|picture| picture.pixels = RgbImage::new(3, 2)),
             changed(|picture| picture.name = "c".into()),
             changed(|picture| picture.caption = Some(String::new())),
+            changed(|picture| picture.mask = Some(GrayImage::new(2, 3))),
+            changed(|picture| picture.mask = Some(GrayImage::from_pixel(2, 3, image::Luma([1])))),
             changed(|picture| picture.generation = Some(generation::example())),
             changed(|picture| picture.generation = Some(Generation { seed: 8, ..generation::example() })),
             Images { pictures: images().pictures.into_iter().rev().collect() }.digest(),

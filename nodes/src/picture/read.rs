@@ -1,109 +1,32 @@
-//! Pictures from files: a folder of them or a single one, with captions from text files beside.
+//! Pictures from files, with captions from text files and masks from pictures beside them.
 
-use std::cmp::Ordering;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use flow_engine::{Problem, Project, Result};
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder as _, ImageReader, Limits, RgbImage};
+use image::{DynamicImage, GrayImage, ImageDecoder, ImageReader, Limits, RgbImage};
 
 use super::Picture;
-
-/// The endings by which a picture is known in a folder, in lower case.
-pub const ENDINGS: [&str; 4] = ["png", "jpg", "jpeg", "webp"];
+use super::find::{caption_file, mask_file};
 
 /// How many broken files an error names.
 const NAMED: usize = 10;
 
-/// The picture files at a path of a graph: the file itself, or all pictures of the folder in
-/// natural order, `2.png` before `10.png`.
-///
-/// Folders inside the folder and hidden files are left out.
-pub fn find(path: &str, project: &Project) -> Result<Vec<PathBuf>, Problem> {
-    let full = project.path(path);
-    let metadata = fs::metadata(&full).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => {
-            Problem::new(format!("there is no `{path}`")).hint(project.describe())
-        }
-        _ => Problem::new(format!("cannot read `{path}`: {error}")).hint(project.describe()),
-    })?;
-    if !metadata.is_dir() {
-        return Ok(vec![full]);
-    }
-    let files = pictures_in(&full).map_err(|error| Problem::new(format!("cannot list `{path}`: {error}")))?;
-    if files.is_empty() {
-        let endings = ENDINGS.map(|ending| format!(".{ending}")).join(", ");
-        return Err(Problem::new(format!("there is no picture in `{path}`"))
-            .hint(format!("read are files that end in {endings}; {}", project.describe())));
-    }
-    Ok(files)
-}
-
-fn pictures_in(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
-    let paths = fs::read_dir(folder)?.map(|entry| Ok(entry?.path()));
-    let mut paths: Vec<PathBuf> = paths.collect::<std::io::Result<_>>()?;
-    paths.retain(|path| is_picture(path));
-    paths.sort_by(|a, b| natural_order(&file_name(a), &file_name(b)));
-    Ok(paths)
-}
-
-fn is_picture(path: &Path) -> bool {
-    let ending = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
-    // A dangling link is no folder and stays, so that it is reported.
-    ENDINGS.contains(&ending.as_str()) && !file_name(path).starts_with('.') && !path.is_dir()
-}
-
-fn file_name(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
-}
-
-/// The order in which a person counts: runs of digits compare as numbers.
-fn natural_order(a: &str, b: &str) -> Ordering {
-    let (mut rest_a, mut rest_b) = (a, b);
-    while !rest_a.is_empty() && !rest_b.is_empty() {
-        let (part_a, part_b) = (first_part(rest_a), first_part(rest_b));
-        let (number_a, number_b) = (part_a.trim_start_matches('0'), part_b.trim_start_matches('0'));
-        let order = match (is_number(part_a), is_number(part_b)) {
-            (true, true) => number_a.len().cmp(&number_b.len()).then(number_a.cmp(number_b)),
-            _ => part_a.cmp(part_b),
-        };
-        if order.is_ne() {
-            return order;
-        }
-        (rest_a, rest_b) = (&rest_a[part_a.len()..], &rest_b[part_b.len()..]);
-    }
-    // `1` and `01` are the same number, and still have one order only.
-    rest_a.len().cmp(&rest_b.len()).then(a.cmp(b))
-}
-
-/// The leading run of digits, or of anything else.
-fn first_part(text: &str) -> &str {
-    let digits = is_number(text);
-    let end = text.find(|char: char| char.is_ascii_digit() != digits);
-    &text[..end.unwrap_or(text.len())]
-}
-
-fn is_number(text: &str) -> bool {
-    text.starts_with(|char: char| char.is_ascii_digit())
-}
-
-/// The text file beside a picture that holds its caption, if there is one.
-pub fn caption_file(picture: &Path) -> Option<PathBuf> {
-    Some(picture.with_extension("txt")).filter(|file| file != picture && file.is_file())
-}
-
-/// Looks at the headers of picture files and at their captions; reports every broken one.
+/// Looks at the headers of picture files and of their masks, and at their captions; reports every broken one.
 pub fn check(files: &[PathBuf], project: &Project) -> Result<(), Problem> {
     let mut broken = Broken::default();
     for file in files {
-        broken.note(file, open(file).and_then(|reader| Ok(reader.into_dimensions()?)));
+        let size = broken.note(file, size(file));
+        if let (Some(size), Some(mask)) = (size, mask_file(file)) {
+            broken.note(&mask, self::size(&mask).and_then(|of_mask| same_size(of_mask, size)));
+        }
         broken.note_caption(file, caption(file));
     }
     broken.report(project)
 }
 
-/// Loads picture files with their captions; reports every broken one. `step` is called after
+/// Loads picture files with their captions and masks; reports every broken one. `step` is called after
 /// each file with the number of files so far, and may stop the loading.
 pub fn load(
     files: &[PathBuf],
@@ -116,7 +39,10 @@ pub fn load(
         let pixels = broken.note(file, decode(file));
         let caption = broken.note_caption(file, caption(file)).flatten();
         let name = file.file_stem().unwrap_or_default().to_string_lossy();
-        pictures.extend(pixels.map(|pixels| Picture { caption, ..Picture::new(name, pixels) }));
+        if let Some(pixels) = pixels {
+            let mask = mask_file(file).and_then(|file| broken.note(&file, mask(&file, pixels.dimensions())));
+            pictures.push(Picture { caption, mask, ..Picture::new(name, pixels) });
+        }
         step(index + 1)?;
     }
     broken.report(project)?;
@@ -140,7 +66,8 @@ impl Broken {
 
     fn report(self, project: &Project) -> Result<(), Problem> {
         let shown = |path: &Path| path.strip_prefix(project.root()).unwrap_or(path).display().to_string();
-        let hint = "pictures are PNG, JPEG or WebP; captions are UTF-8 text";
+        let hint = "pictures are PNG, JPEG or WebP; captions are UTF-8 text; masks are grey and as large as \
+                    their pictures";
         match &self.files[..] {
             [] => Ok(()),
             [(file, why)] => Err(Problem::new(format!("cannot read {}: {why}", shown(file))).hint(hint)),
@@ -161,16 +88,54 @@ fn open(file: &Path) -> Result<ImageReader<std::io::BufReader<fs::File>>> {
     Ok(ImageReader::open(file)?.with_guessed_format()?)
 }
 
-/// The pixels of a picture file, upright as its EXIF orientation says and laid over white.
-fn decode(file: &Path) -> Result<RgbImage> {
+/// Width and height of a picture file once it is upright, from its header.
+fn size(file: &Path) -> Result<(u32, u32)> {
+    let mut decoder = open(file)?.into_decoder()?;
+    let (width, height) = decoder.dimensions();
+    use Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
+    let is_turned =
+        matches!(orientation(&mut decoder), Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH);
+    Ok(if is_turned { (height, width) } else { (width, height) })
+}
+
+/// What EXIF says; broken EXIF is no reason to refuse a picture.
+fn orientation(decoder: &mut impl ImageDecoder) -> Orientation {
+    decoder.orientation().unwrap_or(Orientation::NoTransforms)
+}
+
+/// A picture file as it is stored, but upright as its EXIF orientation says.
+fn upright(file: &Path) -> Result<DynamicImage> {
     let mut decoder = open(file)?.into_decoder()?;
     // A header may promise more pixels than there is memory for.
     Limits::default().reserve(decoder.total_bytes())?;
-    // Broken EXIF is no reason to refuse a picture.
-    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let orientation = orientation(&mut decoder);
     let mut picture = DynamicImage::from_decoder(decoder)?;
     picture.apply_orientation(orientation);
-    Ok(over_white(&picture))
+    Ok(picture)
+}
+
+/// The pixels of a picture file, upright and laid over white.
+fn decode(file: &Path) -> Result<RgbImage> {
+    Ok(over_white(&upright(file)?))
+}
+
+/// A mask for a picture of some width and height.
+fn mask(file: &Path, picture: (u32, u32)) -> Result<GrayImage> {
+    let mask = upright(file)?;
+    same_size((mask.width(), mask.height()), picture)?;
+    let pixels = mask.to_rgba8();
+    let is_grey = |pixel: &image::Rgba<u8>| {
+        let [red, green, blue, alpha] = pixel.0;
+        red == green && green == blue && alpha == u8::MAX
+    };
+    anyhow::ensure!(pixels.pixels().all(is_grey), "a mask is grey and opaque, and this has colours or alpha");
+    Ok(GrayImage::from_fn(pixels.width(), pixels.height(), |x, y| image::Luma([pixels.get_pixel(x, y).0[0]])))
+}
+
+fn same_size(mask: (u32, u32), picture: (u32, u32)) -> Result<()> {
+    let words = |(width, height): (u32, u32)| format!("{width} x {height} pixels");
+    anyhow::ensure!(mask == picture, "the mask is {}, but its picture {}", words(mask), words(picture));
+    Ok(())
 }
 
 fn over_white(picture: &DynamicImage) -> RgbImage {
@@ -194,6 +159,7 @@ fn caption(picture: &Path) -> Result<Option<String>> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::find::find;
     use super::*;
     use image::{Luma, LumaA, Rgb, Rgba};
 
@@ -204,16 +170,6 @@ mod tests {
         let files = find(name, &project).unwrap();
         check(&files, &project).unwrap();
         load(&files, &project, |_| Ok(())).unwrap().remove(0).pixels
-    }
-
-    #[test]
-    fn names_are_in_the_order_in_which_a_person_counts() {
-        let mut names = ["b", "10.png", "a10", "2.png", "a9b", "02.png", "a9", "99999999999999999999999", ""];
-        names.sort_by(|a, b| natural_order(a, b));
-        assert_eq!(
-            names,
-            ["", "02.png", "2.png", "10.png", "99999999999999999999999", "a9", "a9b", "a10", "b"]
-        );
     }
 
     #[test]
@@ -255,5 +211,31 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("a.jpg"), jpeg).unwrap();
         assert_eq!(decode(&folder.path().join("a.jpg")).unwrap().dimensions(), (8, 16));
+        assert_eq!(size(&folder.path().join("a.jpg")).unwrap(), (8, 16));
+    }
+
+    #[test]
+    fn a_mask_is_grey_in_whatever_form_it_is_stored() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a.mask.png");
+        let saved = |mask: DynamicImage| {
+            mask.save(&file).unwrap();
+            mask_of(&file)
+        };
+        let grey = GrayImage::from_fn(3, 2, |x, _| Luma([x as u8 * 100]));
+        assert_eq!(saved(grey.clone().into()).unwrap(), grey);
+        assert_eq!(saved(DynamicImage::from(grey.clone()).to_rgb8().into()).unwrap(), grey);
+        assert_eq!(saved(DynamicImage::from(grey.clone()).to_luma16().into()).unwrap(), grey);
+        for wrong in [
+            DynamicImage::from(RgbImage::from_pixel(3, 2, Rgb([1, 2, 3]))),
+            image::RgbaImage::from_pixel(3, 2, Rgba([1, 1, 1, 0])).into(),
+        ] {
+            let said = saved(wrong).unwrap_err().to_string();
+            assert_eq!(said, "a mask is grey and opaque, and this has colours or alpha");
+        }
+    }
+
+    fn mask_of(file: &Path) -> Result<GrayImage> {
+        mask(file, (3, 2))
     }
 }
