@@ -110,6 +110,26 @@ fn what_does_not_go_with_a_model_is_told_at_its_own_field() {
     }
 }
 
+#[test]
+fn a_damaged_tokenizer_is_told_before_anything_runs() {
+    let workshop = Workshop::new();
+    std::fs::write(workshop.model_copy().join("tokenizer/tokenizer.json"), "{").unwrap();
+    workshop.graph(r#""base": LoadSDXL(path: "model")"#);
+    let call = workshop.call("check", &[]);
+    assert!(call.code == Some(2) && call.stderr.contains("tokenizer.json"), "{}", call.stderr);
+}
+
+#[test]
+fn noise_that_no_model_was_trained_with_is_refused() {
+    let workshop = Workshop::new();
+    let scheduler = workshop.model_copy().join("scheduler/scheduler_config.json");
+    let text = std::fs::read_to_string(&scheduler).unwrap();
+    std::fs::write(&scheduler, text.replace("\"beta_start\": 0.00085", "\"beta_start\": -1")).unwrap();
+    workshop.graph(r#""base": LoadSDXL(path: "model")"#);
+    let call = workshop.call("check", &[]);
+    assert!(call.code == Some(2) && call.stderr.contains("`beta_start` is -1"), "{}", call.stderr);
+}
+
 fn rename(bytes: &mut [u8], from: &str, to: &str) {
     assert_eq!(from.len(), to.len());
     let at = bytes.windows(from.len()).position(|window| window == from.as_bytes()).expect(from);

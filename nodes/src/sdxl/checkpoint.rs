@@ -106,6 +106,7 @@ impl Checkpoint {
             this.weights.insert(Part::Vae, other.weights);
         }
         this.check_widths()?;
+        this.check_lengths()?;
         if path.is_dir() {
             this.check_layout(&own)?;
         }
@@ -257,6 +258,24 @@ impl Checkpoint {
             wrong.join("\n  ")
         );
         Err(Problem::new(message).hint("do `config.json` and weights come from the same model?").into())
+    }
+
+    /// Reads the tokenizers, which must give no more tokens than the text encoders have positions for.
+    fn check_lengths(&self) -> Result<()> {
+        let tokenizers = self.tokenizers()?;
+        for (tokenizer, text) in [&tokenizers.first, &tokenizers.second].into_iter().zip(&self.text) {
+            let (gives, takes) = (tokenizer.length(), text.max_position_embeddings);
+            if gives > takes {
+                let message = format!(
+                    "a tokenizer of `{}` gives {gives} tokens, and its text encoder takes {takes}",
+                    self.path.display()
+                );
+                return Err(Problem::new(message)
+                    .hint("do tokenizers and text encoders come from the same model?")
+                    .into());
+            }
+        }
+        Ok(())
     }
 
     /// What one part gives and another takes.

@@ -91,8 +91,16 @@ pub(super) fn latent_size(model: &Model, field: &str, pixels: usize) -> Result<u
 }
 
 /// Pictures `[b, 3, h, w]` in -1..=1 as 8-bit pixels, rounded to the nearest.
+///
+/// # Errors
+/// A value that is no number, which would pass for black.
 pub(super) fn pixels_from_tensor(pictures: &Tensor) -> Result<Vec<RgbImage>> {
     let pictures = pictures.to_device(&Device::Cpu)?.to_dtype(DType::F32)?;
+    // Any NaN or infinity makes the sum one of them, and pictures are too small to overflow it.
+    if !pictures.sum_all()?.to_scalar::<f32>()?.is_finite() {
+        let hint = "half precision may have overflowed: run with --dtype f32, or bf16 on a GPU";
+        return Err(Problem::new("the picture holds values that are no numbers").hint(hint).into());
+    }
     let (b, _, h, w) = pictures.dims4()?;
     let levels =
         ((pictures / 2.0)? + 0.5)?.clamp(0f32, 1f32)?.affine(255.0, 0.0)?.round()?.to_dtype(DType::U8)?;
@@ -125,5 +133,14 @@ mod tests {
         let tensor = tensor_from_pixels(&pixels, &Device::Cpu).unwrap();
         assert_eq!(tensor.dims(), [1, 3, 17, 16]);
         assert_eq!(pixels_from_tensor(&tensor).unwrap(), [pixels]);
+    }
+
+    #[test]
+    fn what_is_no_number_is_no_picture() {
+        for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let tensor =
+                Tensor::new(&[[[[0f32, value]], [[0f32, 0.0]], [[0f32, 0.0]]]], &Device::Cpu).unwrap();
+            assert!(pixels_from_tensor(&tensor).is_err(), "{value}");
+        }
     }
 }
