@@ -24,7 +24,7 @@ const STACK_BYTES: usize = 64 << 20;
 
 /// A graph about to run.
 pub struct Run<'a> {
-    /// The graph, which [`check`](crate::check()) has passed.
+    /// The graph, which [`Graph::checked`] has passed.
     pub graph: &'a Graph<'a>,
     /// Settings, files and shared slots.
     pub session: &'a Session,
