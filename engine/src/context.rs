@@ -60,12 +60,18 @@ pub struct Session {
     pub shared: Shared,
     /// Digests of the files that nodes read.
     pub files: FileDigests,
+    /// The bytes that what outlives a node may take in memory.
+    pub memory: u64,
 }
+
+/// What a session keeps in memory if nobody says otherwise: SDXL in float32 with its text encoders and autoencoder.
+const MEMORY: u64 = 16 << 30;
 
 impl Session {
     /// A session with nothing kept yet.
     pub fn new(registry: Registry, settings: Settings, project: Project) -> Self {
-        Self { registry, settings, project, shared: Shared::default(), files: FileDigests::default() }
+        let (shared, files) = (Shared::default(), FileDigests::default());
+        Self { registry, settings, project, shared, files, memory: MEMORY }
     }
 }
 
@@ -113,6 +119,11 @@ impl Cx<'_> {
         self.session.shared.slot()
     }
 
+    /// The bytes that what is kept in shared slots may take.
+    pub fn memory(&self) -> u64 {
+        self.session.memory
+    }
+
     /// What paths are relative to.
     pub fn project(&self) -> &Project {
         &self.session.project
@@ -132,6 +143,11 @@ impl Cx<'_> {
         };
         let digests = files.iter().map(digest_of).collect::<Result<Vec<_>>>()?;
         Ok(Digest::of_parts(digests.iter().map(|digest| &digest.as_bytes()[..])))
+    }
+
+    /// Whether a graph is only checked: then nothing large is read, and nothing is told.
+    pub fn checking(&self) -> bool {
+        matches!(self.purpose, Purpose::Check)
     }
 
     /// The node's content key; none while a graph is only checked.

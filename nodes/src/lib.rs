@@ -2,15 +2,18 @@
 //!
 //! - [`ops`] is the arithmetic, [`sdxl`] the networks and their files, [`sample`] the walk from
 //!   noise to latents, [`picture`] what comes out.
+//! - [`adapter`] is what changes their weights.
 //! - [`hub`] brings models from the Hugging Face hub, and finds those that are here.
 //! - [`model`], [`conditioning`] and [`latents`] are values on wires; [`node`] has one file per kind.
 //! - [`registry()`] lists the kinds.
 //!
 //! This floor knows tensors and never screens.
 
+pub mod adapter;
 pub mod conditioning;
 mod device;
 pub mod hub;
+mod kept;
 pub mod latents;
 pub mod model;
 pub mod node;

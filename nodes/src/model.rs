@@ -1,36 +1,57 @@
-//! A model on a wire: a recipe, which is a checkpoint; weights come when a node needs them.
+//! A model on a wire: a recipe, which is a checkpoint and an ordered list of adapters; weights come when a node needs
+//! them.
 //!
-//! It is cheap to clone, to print and to send along many wires. Loaded networks are kept in the
-//! process's shared slot, so that ten nodes on one model load it once.
+//! It is cheap to clone, to print and to send along many wires. Networks are folded once per recipe, device and type,
+//! and kept in the process's shared slot under its byte budget, so that ten nodes on one model load it once.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use flow_engine::{Cx, Digest, Result, Settings, Value};
 
+use crate::adapter::fold::{Applied, Folded, Scales};
+use crate::adapter::names::{Names, Target};
+use crate::adapter::{Adapter, Bound};
 use crate::device;
 use crate::hub;
-use crate::sdxl::{Checkpoint, Compute, TextEncoders, Tokenizers, UNet, Vae};
+use crate::kept::{Kept, Size};
+use crate::sdxl::{Checkpoint, Compute, Part, TextEncoders, Tokenizers, UNet, Vae, Weights};
 
-/// A model: the checkpoint that it starts from.
+/// A model: the checkpoint that it starts from, and what is applied to it.
 #[derive(Debug, Clone)]
 pub struct Model {
     checkpoint: Arc<Checkpoint>,
-    digest: Digest,
+    base: Digest,
+    names: Arc<OnceLock<Names>>,
+    applied: Vec<Applied>,
 }
 
 impl Value for Model {
     const TYPE: &'static str = "Model";
 
     fn digest(&self) -> Digest {
-        self.digest
+        self.recipe(None)
     }
 }
 
 impl Model {
     /// A checkpoint as it is; `digest` is that of its files.
     pub fn new(checkpoint: Checkpoint, digest: Digest) -> Self {
-        Self { checkpoint: Arc::new(checkpoint), digest }
+        let names = Arc::new(OnceLock::new());
+        Self { checkpoint: Arc::new(checkpoint), base: digest, names, applied: Vec::new() }
+    }
+
+    /// This model with an adapter applied after what is applied already.
+    ///
+    /// # Errors
+    /// An adapter that does not fit the model, with everything in it that does not; with `allow_unmatched` that is
+    /// [left out](Bound::left_out).
+    pub fn with(&self, adapter: &Adapter, scales: Scales, allow_unmatched: bool) -> Result<Self> {
+        let mut model = self.clone();
+        for single in adapter.steps() {
+            let bound = Arc::new(Bound::new(single, self.names()?, allow_unmatched)?);
+            model.applied.push(Applied { single: Arc::clone(single), scales, bound });
+        }
+        Ok(model)
     }
 
     /// The checkpoint.
@@ -38,51 +59,133 @@ impl Model {
         &self.checkpoint
     }
 
+    /// The adapters in the order in which they are applied.
+    pub fn applied(&self) -> &[Applied] {
+        &self.applied
+    }
+
+    /// The layers of the checkpoint, by every name that files have for them.
+    pub fn names(&self) -> Result<&Names> {
+        if let Some(names) = self.names.get() {
+            return Ok(names);
+        }
+        let names = Names::of(&self.checkpoint)?;
+        Ok(self.names.get_or_init(|| names))
+    }
+
+    /// The digest of the checkpoint's files.
+    pub fn base_digest(&self) -> Digest {
+        self.base
+    }
+
     /// What a person calls it: its name on the hub, or that of its folder or file.
     pub fn name(&self) -> String {
         hub::name_of(self.checkpoint.path()).unwrap_or_else(|| self.checkpoint.name())
     }
 
-    /// The first ten digits of the digest of its files, as pictures name their model.
+    /// The first ten digits of the digest of the checkpoint's files, as pictures name their model.
     pub fn hash(&self) -> String {
-        self.digest.to_string()[..10].to_owned()
+        self.base.to_string()[..10].to_owned()
+    }
+
+    /// The digest of everything that decides the weights of a network, or of the whole model.
+    fn recipe(&self, part: Option<Part>) -> Digest {
+        let applied = self.applied.iter().filter(|applied| part.is_none_or(|part| applied.changes(part)));
+        let mut said = vec![self.base.as_bytes().to_vec()];
+        for Applied { single, scales, bound } in applied {
+            said.push(single.digest().as_bytes().to_vec());
+            said.push([scales.unet.to_le_bytes(), scales.text_encoders.to_le_bytes()].concat());
+            said.push(bound.left_out().join("\n").into_bytes());
+        }
+        Digest::of_parts(said.iter().map(Vec::as_slice))
+    }
+
+    /// The weights of one network, adapters folded in.
+    pub fn folded<'a>(&'a self, part: Part, compute: &'a Compute) -> Folded<'a> {
+        Folded::new(&self.checkpoint, part, compute, &self.applied)
+    }
+
+    /// One tensor in float32, adapters folded in.
+    ///
+    /// # Errors
+    /// No such tensor; values that are no numbers.
+    pub fn weight(&self, target: &Target, device: &candle_core::Device) -> Result<candle_core::Tensor> {
+        let files = self.checkpoint.weights(target.part);
+        let weight = files.convert(&target.tensor, device, candle_core::DType::F32)?;
+        self.applied.iter().try_fold(weight, |weight, applied| applied.apply(target, weight))
     }
 
     /// The denoiser, in the precision of the run.
     pub fn unet(&self, cx: &Cx<'_>) -> Result<Arc<UNet>> {
-        self.load(&cx.shared::<Loaded>().unets, cx, Checkpoint::load_unet)
+        self.load(cx, Part::Unet, |compute| self.build_unet(compute))
     }
 
-    /// The autoencoder, in float32.
+    /// The denoiser, not kept.
+    ///
+    /// # Errors
+    /// Weights that cannot be read.
+    pub fn build_unet(&self, compute: &Compute) -> Result<UNet> {
+        compute.check()?;
+        UNet::new(self.checkpoint.unet_config(), &Weights::new(&self.folded(Part::Unet, compute)))
+    }
+
+    /// The autoencoder, in float32: no adapter changes it.
     pub fn vae(&self, cx: &Cx<'_>) -> Result<Arc<Vae>> {
-        self.load(&cx.shared::<Loaded>().vaes, cx, Checkpoint::load_vae)
+        self.load(cx, Part::Vae, |compute| self.checkpoint.load_vae(compute))
     }
 
     /// The text encoders, in the precision of the run, with their tokenizers.
     pub fn text(&self, cx: &Cx<'_>) -> Result<Arc<TextPart>> {
-        self.load(&cx.shared::<Loaded>().texts, cx, |checkpoint, compute| {
-            Ok(TextPart {
-                tokenizers: checkpoint.tokenizers()?,
-                encoders: checkpoint.load_text_encoders(compute)?,
-            })
+        self.load(cx, Part::TextEncoder, |compute| self.build_text(compute))
+    }
+
+    /// The text encoders with their tokenizers, not kept.
+    ///
+    /// # Errors
+    /// Weights that cannot be read.
+    pub fn build_text(&self, compute: &Compute) -> Result<TextPart> {
+        let sources = [Part::TextEncoder, Part::TextEncoder2].map(|part| self.folded(part, compute));
+        Ok(TextPart {
+            tokenizers: self.checkpoint.tokenizers()?,
+            encoders: self
+                .checkpoint
+                .text_encoders_of(sources.each_ref().map(|source| Weights::new(source)))?,
         })
     }
 
-    fn load<T>(
+    fn load<T: Send + Sync + 'static>(
         &self,
-        kept: &Kept<T>,
         cx: &Cx<'_>,
-        load: impl FnOnce(&Checkpoint, &Compute) -> Result<T>,
+        part: Part,
+        load: impl FnOnce(&Compute) -> Result<T>,
     ) -> Result<Arc<T>> {
-        let key = LoadedKey { model: self.digest, settings: cx.settings() };
-        // Nodes that load hold the device, so nobody waits long for this lock.
-        let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(network) = kept.get(&key) {
-            return Ok(Arc::clone(network));
+        let recipe = match part {
+            // Both text encoders are kept as one.
+            Part::TextEncoder | Part::TextEncoder2 => {
+                let both = [Part::TextEncoder, Part::TextEncoder2].map(|part| self.recipe(Some(part)));
+                Digest::of_parts(both.iter().map(|digest| &digest.as_bytes()[..]))
+            }
+            part => self.recipe(Some(part)),
+        };
+        let compute = compute(cx.settings())?;
+        let size = self.size_of(part, &compute);
+        cx.shared::<Kept>().get_or_make((recipe, part, cx.settings()), size, cx.memory(), || load(&compute))
+    }
+
+    /// The bytes that a network takes once it is loaded.
+    fn size_of(&self, part: Part, compute: &Compute) -> Size {
+        let elements = |part: Part| {
+            let shapes = self.checkpoint.weights(part).shapes();
+            shapes.map(|(_, shape)| shape.iter().product::<usize>()).sum::<usize>()
+        };
+        match part {
+            Part::Vae => Size(elements(part) * 4),
+            Part::Unet => Size(elements(part) * compute.dtype.size_in_bytes()),
+            Part::TextEncoder | Part::TextEncoder2 => {
+                let both = elements(Part::TextEncoder) + elements(Part::TextEncoder2);
+                Size(both * compute.dtype.size_in_bytes())
+            }
         }
-        let network = Arc::new(load(&self.checkpoint, &compute(cx.settings())?)?);
-        kept.insert(key, Arc::clone(&network));
-        Ok(network)
     }
 }
 
@@ -98,20 +201,4 @@ pub struct TextPart {
     pub tokenizers: Tokenizers,
     /// From ids to features.
     pub encoders: TextEncoders,
-}
-
-type Kept<T> = Mutex<HashMap<LoadedKey, Arc<T>>>;
-
-/// Networks that outlive the node that loaded them.
-#[derive(Default)]
-struct Loaded {
-    unets: Kept<UNet>,
-    vaes: Kept<Vae>,
-    texts: Kept<TextPart>,
-}
-
-#[derive(PartialEq, Eq, Hash)]
-struct LoadedKey {
-    model: Digest,
-    settings: Settings,
 }

@@ -2,6 +2,9 @@
 
 use flow_engine::{NodeType, Registry};
 
+use crate::node::apply_adapter::ApplyAdapter;
+use crate::node::apply_lora::ApplyLoRA;
+use crate::node::apply_para::ApplyPaRa;
 use crate::node::ddim_invert::DDIMInvert;
 use crate::node::ddim_sample::DDIMSample;
 use crate::node::dpmpp_sample::DpmppSample;
@@ -9,6 +12,7 @@ use crate::node::encode_prompt::EncodePrompt;
 use crate::node::euler_ancestral_sample::EulerAncestralSample;
 use crate::node::euler_sample::EulerSample;
 use crate::node::grid::Grid;
+use crate::node::load_adapter::LoadAdapter;
 use crate::node::load_images::LoadImages;
 use crate::node::load_sdxl::LoadSDXL;
 use crate::node::save_images::SaveImages;
@@ -22,6 +26,11 @@ pub fn registry() -> Registry {
         // models and prompts
         NodeType::of::<LoadSDXL>(),
         NodeType::of::<EncodePrompt>(),
+        // adapters
+        NodeType::of::<LoadAdapter>(),
+        NodeType::of::<ApplyPaRa>(),
+        NodeType::of::<ApplyLoRA>(),
+        NodeType::of::<ApplyAdapter>(),
         // sampling
         NodeType::of::<DDIMSample>(),
         NodeType::of::<EulerSample>(),

@@ -2,6 +2,7 @@
 
 mod support;
 
+mod adapters;
 mod folder;
 mod mini;
 mod noise;

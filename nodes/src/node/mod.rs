@@ -1,5 +1,8 @@
 //! One file per kind of node; each reads like the signature of what it does.
 
+pub mod apply_adapter;
+pub mod apply_lora;
+pub mod apply_para;
 pub mod ddim_invert;
 pub mod ddim_sample;
 pub mod dpmpp_sample;
@@ -7,6 +10,7 @@ pub mod encode_prompt;
 pub mod euler_ancestral_sample;
 pub mod euler_sample;
 pub mod grid;
+pub mod load_adapter;
 pub mod load_images;
 pub mod load_sdxl;
 pub mod sampler;

@@ -207,10 +207,16 @@ impl Checkpoint {
 
     /// Loads both text encoders.
     pub fn load_text_encoders(&self, compute: &Compute) -> Result<TextEncoders> {
-        let [first, second] = &self.text;
+        compute.check()?;
+        let sources = [Part::TextEncoder, Part::TextEncoder2].map(|part| self.source(part, compute));
+        self.text_encoders_of(sources.each_ref().map(|source| Weights::new(source)))
+    }
+
+    /// Both text encoders with weights from elsewhere than its own files.
+    pub(crate) fn text_encoders_of(&self, [first, second]: [Weights<'_>; 2]) -> Result<TextEncoders> {
         Ok(TextEncoders {
-            first: self.load(Part::TextEncoder, compute, |w| TextEncoder::new(first, false, w))?,
-            second: self.load(Part::TextEncoder2, compute, |w| TextEncoder::new(second, true, w))?,
+            first: TextEncoder::new(&self.text[0], false, &first)?,
+            second: TextEncoder::new(&self.text[1], true, &second)?,
         })
     }
 
@@ -235,7 +241,7 @@ impl Checkpoint {
     }
 
     /// The tensors that each part's constructor asks for.
-    fn layout(&self, part: Part) -> Result<Shapes> {
+    pub(crate) fn layout(&self, part: Part) -> Result<Shapes> {
         match part {
             Part::Unet => Layout::of(|w| UNet::new(&self.unet, w)),
             Part::Vae => Layout::of(|w| Vae::new(&self.vae, w)),

@@ -25,6 +25,7 @@ pub struct WeightFiles {
     path: PathBuf,
     files: Vec<PathBuf>,
     tensors: BTreeMap<String, Stored>,
+    metadata: BTreeMap<String, String>,
 }
 
 /// A tensor inside a mapped file.
@@ -74,7 +75,25 @@ impl Stored {
 #[derive(Debug)]
 struct MappedFile {
     path: PathBuf,
-    map: Mmap,
+    bytes: Bytes,
+}
+
+/// The bytes of a safetensors file, on disk or not.
+#[derive(Debug)]
+enum Bytes {
+    Mapped(Mmap),
+    Made(Vec<u8>),
+}
+
+impl std::ops::Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Mapped(map) => map,
+            Self::Made(bytes) => bytes,
+        }
+    }
 }
 
 /// `*.safetensors.index.json`: which shard holds which tensor.
@@ -136,17 +155,29 @@ impl WeightFiles {
         Self::from_files(file, vec![file.to_owned()])
     }
 
+    /// The bytes of a safetensors file that was never on disk; errors call it `name`.
+    ///
+    /// # Errors
+    /// Bytes that are no safetensors.
+    pub fn from_bytes(name: &str, bytes: Vec<u8>) -> Result<Self> {
+        let path = PathBuf::from(name);
+        let (stored, metadata) = tensors_of(&path, Bytes::Made(bytes))?;
+        Ok(Self { path, files: Vec::new(), tensors: stored.into_iter().collect(), metadata })
+    }
+
     fn from_files(path: &Path, files: Vec<PathBuf>) -> Result<Self> {
-        let mut tensors = BTreeMap::new();
+        let (mut tensors, mut metadata) = (BTreeMap::new(), BTreeMap::new());
         for file in &files {
-            for (name, stored) in map_file(file)? {
+            let (stored, says) = tensors_of(file, map(file)?)?;
+            metadata.extend(says);
+            for (name, stored) in stored {
                 if let Some(other) = tensors.insert(name.clone(), stored) {
                     let (one, other) = (other.file.path.display(), file.display());
                     return Err(Problem::new(format!("`{name}` is in both `{one}` and `{other}`")).into());
                 }
             }
         }
-        Ok(Self { path: path.to_owned(), files, tensors })
+        Ok(Self { path: path.to_owned(), files, tensors, metadata })
     }
 
     /// The folder they are in, or the one file.
@@ -162,6 +193,29 @@ impl WeightFiles {
     /// Names and shapes, in order of name.
     pub fn shapes(&self) -> impl Iterator<Item = (&str, &[usize])> {
         self.tensors.iter().map(|(name, stored)| (name.as_str(), stored.shape.as_slice()))
+    }
+
+    /// What the files say of themselves (`__metadata__`).
+    pub fn metadata(&self) -> &BTreeMap<String, String> {
+        &self.metadata
+    }
+
+    /// The whole file, if it is one and was never on disk.
+    pub(crate) fn made_bytes(&self) -> Option<&[u8]> {
+        match &self.tensors.values().next()?.file.bytes {
+            Bytes::Made(bytes) => Some(bytes),
+            Bytes::Mapped(_) => None,
+        }
+    }
+
+    /// The bytes of all tensors as they are stored.
+    pub(crate) fn data_len(&self) -> usize {
+        self.tensors.values().map(|stored| stored.end - stored.start).sum()
+    }
+
+    /// The type in which the tensor `name` is stored.
+    pub(crate) fn dtype(&self, name: &str) -> Option<Dtype> {
+        self.tensors.get(name).map(|stored| stored.dtype)
     }
 
     /// The shape of the tensor `name`.
@@ -181,7 +235,25 @@ impl WeightFiles {
         let view =
             |(new, old, take): (&str, &str, _)| Some((new.to_owned(), self.tensors.get(old)?.take(take)));
         let tensors = views.into_iter().filter_map(view).collect();
-        Self { path: self.path.clone(), files: self.files.clone(), tensors }
+        Self { tensors, ..self.clone_without_tensors() }
+    }
+
+    fn clone_without_tensors(&self) -> Self {
+        let (path, files, metadata) = (self.path.clone(), self.files.clone(), self.metadata.clone());
+        Self { path, files, tensors: BTreeMap::new(), metadata }
+    }
+
+    /// The tensors of both, which have no name in common, under this one's path.
+    pub(crate) fn and(mut self, other: Self) -> Self {
+        self.tensors.extend(other.tensors);
+        self.files.extend(other.files);
+        self
+    }
+
+    /// Puts something among what the files say of themselves.
+    pub(crate) fn saying(mut self, name: &str, value: String) -> Self {
+        self.metadata.insert(name.to_owned(), value);
+        self
     }
 
     /// Calls every tensor by the name that `rename` gives it.
@@ -205,7 +277,7 @@ impl WeightFiles {
             let message = format!("there is no tensor `{name}` in `{}`", self.path.display());
             return Err(Problem::new(message).into());
         };
-        let bytes = &stored.file.map[stored.start..stored.end];
+        let bytes = &stored.file.bytes[stored.start..stored.end];
         let Some(dtype) = weight_dtype(stored.dtype) else {
             let (file, dtype) = (stored.file.path.display(), stored.dtype);
             let message = format!("`{name}` in `{file}` is of type {dtype:?}");
@@ -256,7 +328,7 @@ fn largest(bytes: &[u8], dtype: DType) -> f32 {
     }
 }
 
-fn map_file(path: &Path) -> Result<Vec<(String, Stored)>> {
+fn map(path: &Path) -> Result<Bytes> {
     let file = File::open(path)
         .map_err(|cause| Problem::new(format!("cannot open `{}`: {cause}", path.display())))?;
     #[expect(
@@ -265,17 +337,25 @@ fn map_file(path: &Path) -> Result<Vec<(String, Stored)>> {
     )]
     let map = unsafe { Mmap::map(&file) }
         .map_err(|cause| Problem::new(format!("cannot map `{}`: {cause}", path.display())))?;
+    Ok(Bytes::Mapped(map))
+}
+
+type Header = (Vec<(String, Stored)>, BTreeMap<String, String>);
+
+/// The tensors of a file and what it says of itself.
+fn tensors_of(path: &Path, bytes: Bytes) -> Result<Header> {
     let (header, metadata) =
-        safetensors::SafeTensors::read_metadata(&map).map_err(|e| damaged(path, &map, &e))?;
+        safetensors::SafeTensors::read_metadata(&bytes).map_err(|e| damaged(path, &bytes, &e))?;
     let data = 8 + header;
-    let file = Arc::new(MappedFile { path: path.to_owned(), map });
+    let file = Arc::new(MappedFile { path: path.to_owned(), bytes });
     let tensors = metadata.tensors();
     let stored = tensors.into_iter().map(|(name, info)| {
         let (start, end) = (data + info.data_offsets.0, data + info.data_offsets.1);
         let (file, shape, dtype) = (Arc::clone(&file), info.shape.clone(), info.dtype);
         (name, Stored { file, start, end, shape, dtype, transposed: false })
     });
-    Ok(stored.collect())
+    let says = metadata.metadata().iter().flatten().map(|(name, value)| (name.clone(), value.clone()));
+    Ok((stored.collect(), says.collect()))
 }
 
 /// What weights may be.

@@ -28,6 +28,7 @@ pub mod unet;
 pub mod vae;
 mod vae_choice;
 pub mod weights;
+pub mod write;
 
 pub use checkpoint::{Checkpoint, FromFiles, OpenOptions};
 pub use part::Part;

@@ -1,0 +1,111 @@
+//! A model's weights with its adapters in them.
+//!
+//! [`Folded`] stands between a checkpoint's files and a network under construction: a tensor that adapters change is
+//! read in float32, goes through them in order, and only then becomes the type of the run. So one layer at a time is
+//! in float32, and nothing is folded that no network asks for.
+
+use candle_core::{DType, Tensor};
+use flow_engine::{Problem, Result};
+
+use super::names::Target;
+use super::{Bound, Single};
+use crate::sdxl::files::WeightFiles;
+use crate::sdxl::weights::{Compute, Source};
+use crate::sdxl::{Checkpoint, Part};
+use std::sync::Arc;
+
+/// How strongly an adapter is applied: `W' = W + scale (..)`, 1 as trained.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Scales {
+    /// To the denoiser.
+    pub unet: f64,
+    /// To both text encoders.
+    pub text_encoders: f64,
+}
+
+impl Scales {
+    /// The same everywhere.
+    pub fn both(scale: f64) -> Self {
+        Self { unet: scale, text_encoders: scale }
+    }
+
+    pub(super) fn of(self, part: Part) -> f64 {
+        if part == Part::Unet { self.unet } else { self.text_encoders }
+    }
+}
+
+/// An adapter in its place in a model.
+#[derive(Debug, Clone)]
+pub struct Applied {
+    /// The adapter.
+    pub single: Arc<Single>,
+    /// How strongly.
+    pub scales: Scales,
+    /// Which tensors it changes.
+    pub bound: Arc<Bound>,
+}
+
+impl Applied {
+    /// Whether any tensor of a network changes.
+    pub fn changes(&self, part: Part) -> bool {
+        self.bound.targets().any(|target| target.part == part)
+    }
+
+    /// `W -> W'` for one tensor, in float32; a tensor that is not its own comes back as it is.
+    ///
+    /// # Errors
+    /// Values in the adapter that are no numbers, or that make such a weight.
+    pub fn apply(&self, target: &Target, weight: Tensor) -> Result<Tensor> {
+        let Some(layer) = self.bound.layer(&self.single, target) else { return Ok(weight) };
+        let pieces = self.single.pieces(layer);
+        let changed = layer.method.apply(&weight, &pieces, self.scales.of(target.part))?;
+        let largest = changed.abs()?.max_all()?.to_scalar::<f32>()?;
+        if largest.is_finite() {
+            return Ok(changed);
+        }
+        let message =
+            format!("`{}` makes `{}` a weight that is no number", self.single.name(), target.tensor);
+        Err(Problem::new(message).hint("is its scale too large, or did its training diverge?").into())
+    }
+}
+
+/// The tensors of one network, adapters folded in.
+#[derive(Debug)]
+pub struct Folded<'a> {
+    files: &'a WeightFiles,
+    part: Part,
+    compute: &'a Compute,
+    applied: Vec<&'a Applied>,
+}
+
+impl<'a> Folded<'a> {
+    /// A network of `checkpoint` under `applied`, in this order.
+    pub fn new(checkpoint: &'a Checkpoint, part: Part, compute: &'a Compute, applied: &'a [Applied]) -> Self {
+        let applied = applied.iter().filter(|applied| applied.changes(part)).collect();
+        Self { files: checkpoint.weights(part), part, compute, applied }
+    }
+}
+
+impl Source for Folded<'_> {
+    fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        let target = Target { part: self.part, tensor: name.to_owned() };
+        let Compute { device, dtype } = self.compute;
+        if !self.applied.iter().any(|applied| applied.bound.changes(&target)) {
+            return Ok(self.files.convert(name, device, *dtype)?.reshape(shape)?);
+        }
+        let weight = self.files.convert(name, device, DType::F32)?.reshape(shape)?;
+        let folded =
+            self.applied.iter().try_fold(weight, |weight, applied| applied.apply(&target, weight))?;
+        in_type(name, folded, *dtype)
+    }
+}
+
+/// A folded weight in the type of the run.
+fn in_type(name: &str, weight: Tensor, dtype: DType) -> Result<Tensor> {
+    let narrowed = weight.to_dtype(dtype)?;
+    if dtype == DType::F16 && !weight.abs()?.max_all()?.to_scalar::<f32>()?.le(&half::f16::MAX.to_f32()) {
+        let message = format!("`{name}` with its adapters is too large for f16");
+        return Err(Problem::new(message).hint("run it in bf16 or f32").into());
+    }
+    Ok(narrowed)
+}
