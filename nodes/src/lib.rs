@@ -8,6 +8,7 @@
 //!
 //! This floor knows tensors and never screens.
 
+pub mod adapter;
 pub mod conditioning;
 mod device;
 pub mod hub;

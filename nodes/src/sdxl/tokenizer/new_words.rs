@@ -120,6 +120,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::sdxl::settings::Settings;
 
     fn mini() -> Tokenizers {
         let open = |folder: &str| {
@@ -148,6 +149,18 @@ mod tests {
             assert_eq!(ids(&taught, "<w><v>"), [n + 2, n, n + 1]);
             assert_eq!(taught.size(), plain.size() + 3);
             assert_eq!(ids(&more, "<x> <v>_1"), [n + 3, n + 4, n + 5, n + 1]);
+        }
+    }
+
+    #[test]
+    fn sdxls_own_vocabulary_learns_words_that_it_has_not() {
+        let real = Settings::SdxlBase.tokenizers().unwrap();
+        let taught = real.clone().with_words(&[("<v>", 2), ("ohwx-man", 1)]).unwrap();
+        for tokenizer in [&taught.first, &taught.second] {
+            assert_eq!(ids(tokenizer, "<v> ohwx-man"), [49408, 49409, 49410]);
+        }
+        for token in ["sks", "cat", "Cat"] {
+            assert!(real.clone().with_words(&[(token, 1)]).is_err(), "{token}");
         }
     }
 

@@ -1,0 +1,3 @@
+//! What changes a model after its training.
+
+pub mod textual_inversion;
