@@ -10,7 +10,7 @@ use flow_engine::{Cx, Digest, Result, Settings, Value};
 
 use crate::adapter::fold::{Applied, Folded, Scales};
 use crate::adapter::names::{Names, Target};
-use crate::adapter::{Adapter, Bound};
+use crate::adapter::{Adapter, Bound, textual_inversion};
 use crate::device;
 use crate::hub;
 use crate::kept::{Kept, Size};
@@ -144,13 +144,12 @@ impl Model {
     /// # Errors
     /// Weights that cannot be read.
     pub fn build_text(&self, compute: &Compute) -> Result<TextPart> {
+        compute.check()?;
         let sources = [Part::TextEncoder, Part::TextEncoder2].map(|part| self.folded(part, compute));
-        Ok(TextPart {
-            tokenizers: self.checkpoint.tokenizers()?,
-            encoders: self
-                .checkpoint
-                .text_encoders_of(sources.each_ref().map(|source| Weights::new(source)))?,
-        })
+        let words: Vec<_> = self.applied.iter().filter_map(|applied| applied.single.word()).collect();
+        let (tokenizers, encoders) =
+            textual_inversion::load(&self.checkpoint, [&sources[0], &sources[1]], &words)?;
+        Ok(TextPart { tokenizers, encoders })
     }
 
     fn load<T: Send + Sync + 'static>(

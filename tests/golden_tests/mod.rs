@@ -11,6 +11,7 @@ mod sampling;
 mod scheduler;
 mod single;
 mod text;
+mod textual_inversion;
 mod tokens;
 mod unet;
 mod vae;

@@ -155,6 +155,11 @@ pub(crate) fn scheduler_of(golden: &Golden) -> SchedulerConfig {
     serde_json::from_value(told.map(|(key, text)| (key.to_owned(), value(text))).collect()).unwrap()
 }
 
+/// Stored ids as the encoders take them.
+pub(crate) fn rows(ids: &Tensor) -> Vec<Vec<u32>> {
+    ids.to_dtype(DType::U32).unwrap().to_vec2().unwrap()
+}
+
 fn numbers(x: &Tensor) -> Vec<f64> {
     x.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap()
 }

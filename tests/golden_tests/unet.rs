@@ -7,7 +7,7 @@ use flow_nodes::sdxl::{TextEmbeds, Trace};
 use super::support::{Golden, close, close_to_rms, tiny};
 
 /// float32 against float64 measured 5e-6 of an rms of 0.75 in PyTorch; another order of summation may do worse.
-const EPS: f64 = 5e-5;
+pub(crate) const EPS: f64 = 5e-5;
 /// Inside, values are larger: measured 6e-5 of an rms up to 7.
 const ACTIVATION: f64 = 1e-4;
 /// float32 sinusoids of t up to 1536 measured 2e-5 off: the angle itself is rounded.

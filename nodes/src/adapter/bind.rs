@@ -33,6 +33,9 @@ impl Bound {
                 Err(wrong) => this.left_out.push(wrong),
             }
         }
+        if let Some(word) = single.word() {
+            word.fits(names.text_configs())?;
+        }
         if this.left_out.is_empty() || (allow_unmatched && !this.layers.is_empty()) {
             return Ok(this);
         }

@@ -46,9 +46,10 @@ pub struct Applied {
 }
 
 impl Applied {
-    /// Whether any tensor of a network changes.
+    /// Whether any tensor of a network changes; new words are in the text encoders.
     pub fn changes(&self, part: Part) -> bool {
-        self.bound.targets().any(|target| target.part == part)
+        let reads = matches!(part, Part::TextEncoder | Part::TextEncoder2);
+        (reads && self.single.word().is_some()) || self.bound.targets().any(|target| target.part == part)
     }
 
     /// `W -> W'` for one tensor, in float32; a tensor that is not its own comes back as it is.

@@ -23,6 +23,7 @@ mod peft;
 pub mod read;
 mod single;
 mod svdiff;
+pub mod textual_inversion;
 mod tucker;
 pub mod write;
 

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use flow_engine::Result;
 
 use super::method::Of;
+use crate::sdxl::config::TextConfig;
 use crate::sdxl::original::{self, OriginalNames};
 use crate::sdxl::{Checkpoint, Part};
 
@@ -25,6 +26,7 @@ pub struct Target {
 pub struct Names {
     modules: HashMap<String, (Part, String)>,
     shapes: BTreeMap<Part, BTreeMap<String, Vec<usize>>>,
+    text: [TextConfig; 2],
 }
 
 /// The networks that adapters change.
@@ -47,7 +49,7 @@ impl Names {
                 }
             }
         }
-        Ok(Self { modules, shapes })
+        Ok(Self { modules, shapes, text: checkpoint.text_configs().clone() })
     }
 
     /// The tensor that a file means by a layer of this name.
@@ -70,6 +72,11 @@ impl Names {
     /// The shape of a tensor.
     pub fn shape(&self, target: &Target) -> Option<&[usize]> {
         self.shapes.get(&target.part)?.get(&target.tensor).map(Vec::as_slice)
+    }
+
+    /// The settings of the text encoders.
+    pub fn text_configs(&self) -> &[TextConfig; 2] {
+        &self.text
     }
 
     /// The names and shapes of a network's tensors.

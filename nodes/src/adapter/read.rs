@@ -12,6 +12,7 @@ use super::full::TUNED_END;
 use super::method::{Method, Of, Piece};
 use super::peft::{self, Config};
 use super::single::{Layer, Single};
+use super::textual_inversion::TextualInversion;
 use super::{METHODS, Pieces};
 use crate::sdxl::detect::Family;
 use crate::sdxl::files::WeightFiles;
@@ -45,6 +46,27 @@ pub fn files(path: &Path) -> Result<Vec<PathBuf>> {
 /// # Errors
 /// A file that is damaged or is no adapter; everything in it that no method knows, at once.
 pub fn open(path: &Path, digest: Digest) -> Result<Single> {
+    open_as(path, None, digest)
+}
+
+/// Opens an adapter; a textual inversion becomes the word `token`.
+///
+/// # Errors
+/// As [`open`]; a token for what is no textual inversion.
+pub fn open_as(path: &Path, token: Option<&str>, digest: Digest) -> Result<Single> {
+    if path.is_file() && Family::of(WeightFiles::open_file(path)?.shapes()) == Family::TextualInversion {
+        let word = TextualInversion::open(path, token)?;
+        let digest = Digest::of_parts([&digest.as_bytes()[..], word.token().as_bytes()]);
+        return Ok(Single {
+            word: Some(word),
+            ..nothing(&stem(path), WeightFiles::open_file(path)?, digest)
+        });
+    }
+    if let Some(token) = token {
+        let message =
+            format!("`{}` is no textual inversion, so that `{token}` means nothing", path.display());
+        return Err(Problem::new(message).hint("leave out `token`").into());
+    }
     let whole = if path.is_dir() { path.join("model_index.json").is_file() } else { is_checkpoint(path)? };
     if whole {
         return of_checkpoint(&Checkpoint::open(path)?, digest);
@@ -117,14 +139,19 @@ fn of_files(name: &str, files: WeightFiles, digest: Digest) -> Result<Single> {
             Err(problem) => wrong.push(problem),
         }
     }
-    let config = Config::of(files.metadata());
-    let single = Single { name: name.to_owned(), files, config, layers, digest };
+    let single = Single { layers, ..nothing(name, files, digest) };
     wrong.extend(zero_alphas(&single)?);
     if wrong.is_empty() {
         return Ok(single);
     }
     let message = format!("`{path}` cannot be read as an adapter:\n  {}", wrong.join("\n  "));
     Err(Problem::new(message).hint(format!("Flow reads {}", known())).into())
+}
+
+/// An adapter that changes nothing yet.
+fn nothing(name: &str, files: WeightFiles, digest: Digest) -> Single {
+    let config = Config::of(files.metadata());
+    Single { name: name.to_owned(), files, config, layers: Vec::new(), word: None, digest }
 }
 
 /// The methods by name, in one sentence.

@@ -6,6 +6,7 @@ use flow_engine::Digest;
 
 use super::method::{Method, Of, Pieces};
 use super::peft::Config;
+use super::textual_inversion::TextualInversion;
 use crate::sdxl::files::WeightFiles;
 
 /// What a file has for one layer.
@@ -27,6 +28,7 @@ pub struct Single {
     pub(super) files: WeightFiles,
     pub(super) config: Config,
     pub(super) layers: Vec<Layer>,
+    pub(super) word: Option<TextualInversion>,
     pub(super) digest: Digest,
 }
 
@@ -46,6 +48,11 @@ impl Single {
         &self.layers
     }
 
+    /// The new word for prompts that it is; it then changes no layer.
+    pub fn word(&self) -> Option<&TextualInversion> {
+        self.word.as_ref()
+    }
+
     /// The digest of its bytes.
     pub fn digest(&self) -> Digest {
         self.digest
@@ -62,13 +69,16 @@ impl Single {
         super::METHODS.into_iter().filter(has).collect()
     }
 
-    /// Whether every layer of it is of the method of this name.
+    /// Whether it changes layers, and all of them by the method of this name.
     pub fn is(&self, method: &str) -> bool {
-        self.layers.iter().all(|layer| layer.method.name() == method)
+        !self.layers.is_empty() && self.layers.iter().all(|layer| layer.method.name() == method)
     }
 
-    /// What it is: its methods, in words.
+    /// What it is, in words: its methods.
     pub fn kind(&self) -> String {
+        if self.word.is_some() {
+            return "textual inversion".into();
+        }
         let names: Vec<_> = self.methods().iter().map(|method| method.name()).collect();
         names.join(" and ")
     }

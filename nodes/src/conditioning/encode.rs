@@ -102,7 +102,7 @@ impl Chunked {
 
 /// The chunks of one tokenizer.
 ///
-/// Spans are cut into tokens one by one, so that a bracket also ends a word.
+/// Spans are cut into tokens one by one, so that a bracket also ends a word. The vectors of a new word stay together.
 fn chunks(tokenizer: &Tokenizer, spans: &[Span]) -> Result<Vec<Chunk>> {
     let (mut words, mut offset) = (Vec::new(), 0);
     for Span { text, weight } in spans {
@@ -119,7 +119,14 @@ fn chunks(tokenizer: &Tokenizer, spans: &[Span]) -> Result<Vec<Chunk>> {
             Problem::new("the tokenizer leaves no room for words: its `model_max_length` is 2").into()
         );
     }
-    Ok(words.chunks(room).map(|words| chunk(tokenizer, words)).collect())
+    let mut chunks: Vec<Vec<_>> = vec![Vec::new()];
+    for word in words.chunk_by(|_, (next, _)| next.continues) {
+        match chunks.last_mut().filter(|chunk| chunk.len() + word.len() <= room) {
+            Some(chunk) => chunk.extend_from_slice(word),
+            None => chunks.push(word.to_vec()),
+        }
+    }
+    Ok(chunks.iter().map(|words| chunk(tokenizer, words)).collect())
 }
 
 fn chunk(tokenizer: &Tokenizer, words: &[(Word, f32)]) -> Chunk {

@@ -7,9 +7,10 @@ use flow_engine::{
 };
 
 use super::*;
+use crate::adapter::textual_inversion::{self, TextualInversion};
 use crate::model::TextPart;
 use crate::registry;
-use crate::sdxl::{Checkpoint, Compute};
+use crate::sdxl::{Checkpoint, Compute, Part};
 
 /// Tokens that the embedded model's encoders read at once.
 const LENGTH: usize = 32;
@@ -63,6 +64,27 @@ fn mini() -> TextPart {
     let checkpoint = Checkpoint::open(&folder).unwrap();
     let encoders = checkpoint.load_text_encoders(&Compute::cpu()).unwrap();
     TextPart { tokenizers: checkpoint.tokenizers().unwrap(), encoders }
+}
+
+/// The same with a new word `<v>` of `n` vectors.
+fn mini_with_word(n: usize) -> TextPart {
+    let checkpoint = Checkpoint::open(&session().project.path("models/mini-sdxl")).unwrap();
+    let compute = Compute::cpu();
+    let vectors = |i: usize| {
+        let d = checkpoint.text_configs()[i].hidden_size;
+        let values = (0..n * d).map(|i| ((i * 37) % 101) as f32 / 50.0 - 1.0).collect();
+        Tensor::from_vec(values, (n, d), &candle_core::Device::Cpu).unwrap()
+    };
+    let word = TextualInversion::new("<v>", &vectors(0), &vectors(1)).unwrap();
+    let sources = [Part::TextEncoder, Part::TextEncoder2].map(|part| checkpoint.source(part, &compute));
+    let (tokenizers, encoders) =
+        textual_inversion::load(&checkpoint, [&sources[0], &sources[1]], &[&word]).unwrap();
+    TextPart { tokenizers, encoders }
+}
+
+fn encoded_by(part: &TextPart, prompt: &str) -> TextEmbeds {
+    let chunked = encode::Chunked::new(part, &emphasis::parse(prompt).unwrap()).unwrap();
+    chunked.encode(part, chunked.count(), 0).unwrap()
 }
 
 /// The mistakes of a check: place and message.
@@ -220,4 +242,29 @@ fn brackets_that_make_no_sense_are_found_before_anything_runs_at_their_field() {
     assert_eq!(found[0].1, "the `(` at character 1001, `(bear`, is never closed");
     assert_eq!(found[1].0, "\"(a:b)\"");
     assert!(found[1].1.starts_with("the weight `b` before character 5"), "{found:?}");
+}
+
+#[test]
+fn the_vectors_of_a_new_word_stay_in_one_chunk() {
+    let part = mini_with_word(4);
+    let filler = "a ".repeat(LENGTH - 2 - 3); // leaves room for three tokens
+    for word in ["<v>", "(<v>:1.5)", "<v> <v>_1 <v>_2 <v>_3"] {
+        let long = encoded_by(&part, &format!("{filler}{word} panda"));
+        assert_eq!(chunks(&long), 2, "{word}");
+        assert!(same(&chunk(&long, 0), &encoded_by(&part, &filler).prompt_embeds), "{word}");
+        assert!(same(&chunk(&long, 1), &encoded_by(&part, &format!("{word} panda")).prompt_embeds), "{word}");
+    }
+    let fits = encoded_by(&part, &format!("{}<v>", "a ".repeat(LENGTH - 2 - 4)));
+    assert_eq!(chunks(&fits), 1);
+}
+
+#[test]
+fn a_weight_moves_every_vector_of_a_new_word() {
+    let part = mini_with_word(2);
+    let [plain, strong] = ["a <v> panda", "a (<v>:1.5) panda"].map(|prompt| encoded_by(&part, prompt));
+    let token = |text: &TextEmbeds, at: usize| text.prompt_embeds.narrow(1, at, 1).unwrap();
+    for at in 0..LENGTH {
+        assert_eq!(same(&token(&plain, at), &token(&strong, at)), ![2, 3].contains(&at), "token {at}");
+    }
+    assert!(same(&plain.pooled, &strong.pooled));
 }

@@ -61,6 +61,10 @@ impl Request<'_> {
 
     fn takes(&self, adapter: &Adapter) -> Result<(), Problem> {
         for single in adapter.steps() {
+            if single.word().is_some() && (!self.methods.is_empty() || self.scales != Scales::both(1.0)) {
+                let message = format!("`{}` is a textual inversion, which has no scale", single.name());
+                return Err(Problem::new(message).hint("apply it with `ApplyAdapter`, without `scale`"));
+            }
             for method in single.methods() {
                 let name = method.name();
                 if !self.methods.is_empty() && !self.methods.contains(&name) {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::adapter::{Adapter, read};
 
-/// Load an adapter: PaRa, LoRA, LoCon, LoHa, LoKr, OFT, SVDiff, or a fully fine-tuned model.
+/// Load an adapter: PaRa, LoRA, LoCon, LoHa, LoKr, OFT, SVDiff, a textual inversion, or a fully fine-tuned model.
 ///
 /// What it is, is told from the names in the file; only its header is read here. Which layers of a model it changes is
 /// found out by the node that applies it. A whole SDXL model, as DreamBooth trains one, is a change too: from the
@@ -19,6 +19,10 @@ pub struct LoadAdapter {
     /// A `.safetensors` file in kohya's, PEFT's, diffusers', LyCORIS' or Flow's names; a folder that PEFT saved, with
     /// `adapter_model.safetensors` and `adapter_config.json`; or a whole SDXL model.
     pub path: String,
+    /// For a textual inversion: the word that stands for it in prompts. Without it, what the file says, else the
+    /// file's name.
+    #[serde(default)]
+    pub token: Option<String>,
 }
 
 impl LoadAdapter {
@@ -41,7 +45,8 @@ impl Node for LoadAdapter {
 
     fn check(&self, cx: &mut Check<'_>) {
         let nothing = flow_engine::Digest::of(b"");
-        let opened = self.found(cx.project()).and_then(|path| read::open(&path, nothing));
+        let opened =
+            self.found(cx.project()).and_then(|path| read::open_as(&path, self.token.as_deref(), nothing));
         if let Err(error) = opened {
             cx.problem_with("path", error);
         }
@@ -54,6 +59,6 @@ impl Node for LoadAdapter {
     fn run(&self, cx: &Cx<'_>) -> Result<Adapter> {
         let path = self.found(cx.project())?;
         let digest = cx.digest_of_files(&read::files(&path)?)?;
-        Ok(read::open(&path, digest)?.into())
+        Ok(read::open_as(&path, self.token.as_deref(), digest)?.into())
     }
 }

@@ -207,16 +207,10 @@ impl Checkpoint {
 
     /// Loads both text encoders.
     pub fn load_text_encoders(&self, compute: &Compute) -> Result<TextEncoders> {
-        compute.check()?;
-        let sources = [Part::TextEncoder, Part::TextEncoder2].map(|part| self.source(part, compute));
-        self.text_encoders_of(sources.each_ref().map(|source| Weights::new(source)))
-    }
-
-    /// Both text encoders with weights from elsewhere than its own files.
-    pub(crate) fn text_encoders_of(&self, [first, second]: [Weights<'_>; 2]) -> Result<TextEncoders> {
+        let [first, second] = &self.text;
         Ok(TextEncoders {
-            first: TextEncoder::new(&self.text[0], false, &first)?,
-            second: TextEncoder::new(&self.text[1], true, &second)?,
+            first: self.load(Part::TextEncoder, compute, |w| TextEncoder::new(first, false, w))?,
+            second: self.load(Part::TextEncoder2, compute, |w| TextEncoder::new(second, true, w))?,
         })
     }
 

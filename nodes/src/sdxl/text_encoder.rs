@@ -184,7 +184,7 @@ impl TextEncoder {
 ///
 /// As transformers does: folders from before its fix say `eos_token_id: 2`, which is no token of theirs, and pool where
 /// the id is **largest**; others where the end token first stands (at 0 if nowhere). They differ once tokens are added
-/// behind the end token, as textual inversion does.
+/// behind the end token, as textual inversion does: the first rule then reads a new word's last vector.
 pub fn pooled_position(ids: &[u32], eos_token_id: u32) -> usize {
     const LEGACY: u32 = 2;
     let wanted = if eos_token_id == LEGACY { ids.iter().copied().max().unwrap_or(0) } else { eos_token_id };

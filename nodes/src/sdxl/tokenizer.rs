@@ -6,12 +6,15 @@
 //! One trap is kept because SDXL pipelines have it: whatever token pads is a special token, so in the second tokenizer,
 //! which pads with `!`, every `!` of a prompt is id 0, even inside `!!!`.
 
+mod new_words;
+
 use std::path::{Path, PathBuf};
 
 use flow_engine::{Problem, Result};
 use serde_json::{Value, json};
 use tokenizers::AddedToken;
 
+use self::new_words::NewWord;
 use super::config::{self, SpecialToken, SpecialTokens, TokenizerConfig};
 
 const START: &str = "<|startoftext|>";
@@ -46,6 +49,7 @@ impl Tokenizers {
 #[derive(Debug, Clone)]
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
+    new_words: Vec<NewWord>,
     length: usize,
     start: u32,
     end: u32,
@@ -118,7 +122,7 @@ impl Tokenizer {
         inner.add_special_tokens(added).map_err(|cause| anyhow::anyhow!(cause))?;
         let id = |token: &str| inner.token_to_id(token).unwrap_or_default();
         let [start, end, pad] = special_tokens.map(|token| id(token));
-        Ok(Self { inner, length, start, end, pad })
+        Ok(Self { inner, new_words: Vec::new(), length, start, end, pad })
     }
 
     /// How many ids a text becomes.
@@ -145,13 +149,19 @@ impl Tokenizer {
         Ok(ids)
     }
 
-    /// The tokens of `text`, however many, without start and end.
+    /// The tokens of `text`, however many, without start and end. A new word has one for each of its vectors.
     pub fn words(&self, text: &str) -> Result<Vec<Word>> {
         let encoding = self.inner.encode(text, false);
         let encoding =
             encoding.map_err(|cause| Problem::new(format!("cannot tokenize `{text}`: {cause}")))?;
-        let words = encoding.get_ids().iter().zip(encoding.get_offsets());
-        Ok(words.map(|(&id, &(start, _))| Word { id, start }).collect())
+        let (ids, mut words) = (encoding.get_ids(), Vec::<Word>::with_capacity(encoding.len()));
+        for (i, (&id, &(start, _))) in ids.iter().zip(encoding.get_offsets()).enumerate() {
+            words.push(Word { id, start, continues: self.continues(words.last(), id) });
+            let written_out = ids.get(i + 1).is_some_and(|&next| next == id + 1);
+            let behind = if written_out { 0..0 } else { self.vectors_behind(id) };
+            words.extend(behind.map(|id| Word { id, start, continues: true }));
+        }
+        Ok(words)
     }
 
     /// At most [`Self::room`] tokens of text with start, end and padding around them: [`Self::length`] ids.
@@ -170,6 +180,8 @@ pub struct Word {
     pub id: u32,
     /// Where in the text it starts, in bytes.
     pub start: usize,
+    /// Whether it is a further vector of the new word before it, from which it should not be parted.
+    pub continues: bool,
 }
 
 /// The tokens that are not words.
