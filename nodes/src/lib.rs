@@ -2,12 +2,14 @@
 //!
 //! - [`ops`] is the arithmetic, [`sdxl`] the networks and their files, [`sample`] the walk from
 //!   noise to latents, [`picture`] what comes out.
+//! - [`adapter`] changes the weights of some layers of the denoiser.
 //! - [`hub`] brings models from the Hugging Face hub, and finds those that are here.
 //! - [`model`], [`conditioning`] and [`latents`] are values on wires; [`node`] has one file per kind.
 //! - [`registry()`] lists the kinds.
 //!
 //! This floor knows tensors and never screens.
 
+pub mod adapter;
 pub mod conditioning;
 mod device;
 pub mod hub;
