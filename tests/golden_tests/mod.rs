@@ -7,6 +7,7 @@ mod folder;
 mod mini;
 mod noise;
 mod precision;
+mod ranks;
 mod sampling;
 mod scheduler;
 mod single;
