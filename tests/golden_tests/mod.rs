@@ -6,6 +6,7 @@ mod adapters;
 mod folder;
 mod mini;
 mod noise;
+mod para;
 mod precision;
 mod ranks;
 mod sampling;

@@ -12,6 +12,7 @@
 pub mod basis;
 mod bind;
 pub mod bound;
+pub mod convert;
 pub mod fold;
 mod full;
 pub mod layers;
@@ -19,6 +20,7 @@ mod loha;
 mod lokr;
 mod lora;
 pub mod low_rank;
+pub mod merge;
 mod method;
 pub mod names;
 mod oft;

@@ -3,6 +3,7 @@
 pub mod apply_adapter;
 pub mod apply_lora;
 pub mod apply_para;
+pub mod convert;
 pub mod ddim_invert;
 pub mod ddim_sample;
 pub mod dpmpp_sample;
@@ -13,5 +14,9 @@ pub mod grid;
 pub mod load_adapter;
 pub mod load_images;
 pub mod load_sdxl;
+pub mod merge;
+pub mod order_report;
+pub mod rank_report;
 pub mod sampler;
 pub mod save_images;
+pub mod save_report;
