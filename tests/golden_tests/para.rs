@@ -141,7 +141,7 @@ fn rank_of(model: &Model, module: &str) -> usize {
     basis::rank(&singular_values(w.as_ref()).unwrap(), w.nrows(), w.ncols())
 }
 
-fn ranks<'a>(table: &'a Value) -> impl Iterator<Item = (&'a str, usize)> {
+fn ranks(table: &Value) -> impl Iterator<Item = (&str, usize)> {
     table.as_object().unwrap().iter().map(|(module, rank)| (module.as_str(), rank.as_u64().unwrap() as usize))
 }
 

@@ -4,8 +4,9 @@
 //! read in float32, goes through them in order, and only then becomes the type of the run. So one layer at a time is
 //! in float32, and nothing is folded that no network asks for.
 
-use candle_core::{DType, Tensor};
+use candle_core::{CpuStorage, CustomOp1, DType, Layout, Shape, Tensor};
 use flow_engine::{Problem, Result};
+use rayon::prelude::*;
 
 use super::names::Target;
 use super::{Bound, Single};
@@ -59,9 +60,8 @@ impl Applied {
     pub fn apply(&self, target: &Target, weight: Tensor) -> Result<Tensor> {
         let Some(layer) = self.bound.layer(&self.single, target) else { return Ok(weight) };
         let pieces = self.single.pieces(layer);
-        let changed = layer.method.apply(&weight, &pieces, self.scales.of(target.part))?;
-        let largest = changed.abs()?.max_all()?.to_scalar::<f32>()?;
-        if largest.is_finite() {
+        let changed = layer.method.apply(weight, &pieces, self.scales.of(target.part))?;
+        if all_finite(&changed)? {
             return Ok(changed);
         }
         let message =
@@ -98,6 +98,30 @@ impl Source for Folded<'_> {
         let folded =
             self.applied.iter().try_fold(weight, |weight, applied| applied.apply(&target, weight))?;
         in_type(name, folded, *dtype)
+    }
+}
+
+/// Whether every value of a float32 tensor is a number.
+fn all_finite(tensor: &Tensor) -> Result<bool> {
+    if tensor.device().is_cpu() && tensor.is_contiguous() {
+        return Ok(tensor.apply_op1_no_bwd(&AllFinite)?.to_scalar::<u8>()? == 1);
+    }
+    Ok(tensor.abs()?.max_all()?.to_scalar::<f32>()?.is_finite())
+}
+
+/// 1 if all of a float32 tensor are numbers, in one pass and without a copy.
+struct AllFinite;
+
+impl CustomOp1 for AllFinite {
+    fn name(&self) -> &'static str {
+        "all-finite"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
+        let x = &x.as_slice::<f32>()?[layout.start_offset()..][..layout.shape().elem_count()];
+        let finite = |values: &[f32]| values.iter().fold(true, |all, value| all & value.is_finite());
+        let all = x.par_chunks(1 << 16).all(finite);
+        Ok((CpuStorage::U8(vec![u8::from(all)]), Shape::from(())))
     }
 }
 

@@ -42,10 +42,10 @@ impl Method for Full {
         None
     }
 
-    fn apply(&self, weight: &Tensor, pieces: &Pieces<'_>, scale: f64) -> Result<Tensor> {
-        let device = weight.device();
+    fn apply(&self, weight: Tensor, pieces: &Pieces<'_>, scale: f64) -> Result<Tensor> {
+        let device = &weight.device().clone();
         let difference = match pieces.find(TUNED, device)? {
-            Some(tuned) => (tuned - weight)?,
+            Some(tuned) => (tuned - &weight)?,
             None => {
                 let piece = DIFFERENCES.into_iter().find(|piece| pieces.has(piece)).unwrap_or(TUNED);
                 pieces.get(piece, device)?

@@ -57,10 +57,10 @@ impl Method for LoHa {
         pieces.shape("w1_b").and_then(|shape| shape.first().copied())
     }
 
-    fn apply(&self, weight: &Tensor, pieces: &Pieces<'_>, scale: f64) -> Result<Tensor> {
+    fn apply(&self, weight: Tensor, pieces: &Pieces<'_>, scale: f64) -> Result<Tensor> {
         let r = self.rank(pieces).unwrap_or(1) as f64;
         let alpha = pieces.number(ALPHA.name)?.unwrap_or(r);
-        let product = (factor(weight, pieces, FACTORS[0])? * factor(weight, pieces, FACTORS[1])?)?;
+        let product = (factor(&weight, pieces, FACTORS[0])? * factor(&weight, pieces, FACTORS[1])?)?;
         Ok((weight + (product * (scale * alpha / r))?)?)
     }
 }

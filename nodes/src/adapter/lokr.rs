@@ -49,8 +49,8 @@ impl Method for LoKr {
         of_first.or_else(|| pieces.shape("w2_b").and_then(|shape| shape.first().copied()))
     }
 
-    fn apply(&self, weight: &Tensor, pieces: &Pieces<'_>, scale: f64) -> Result<Tensor> {
-        let device = weight.device();
+    fn apply(&self, weight: Tensor, pieces: &Pieces<'_>, scale: f64) -> Result<Tensor> {
+        let device = &weight.device().clone();
         let first = match pieces.find("w1", device)? {
             Some(whole) => whole,
             None => pieces.get("w1_a", device)?.matmul(&pieces.get("w1_b", device)?)?,
@@ -61,7 +61,8 @@ impl Method for LoKr {
             _ => 1.0,
         };
         let product = kronecker(&first, &second.flatten_from(1)?)?;
-        Ok((weight + (product.reshape(weight.shape())? * (scale * factor))?)?)
+        let change = (product.reshape(weight.shape())? * (scale * factor))?;
+        Ok((weight + change)?)
     }
 }
 

@@ -99,16 +99,17 @@ impl Method for Lora {
         pieces.shape(DOWN).and_then(|shape| shape.first().copied())
     }
 
-    fn apply(&self, weight: &Tensor, pieces: &Pieces<'_>, scale: f64) -> Result<Tensor> {
-        let device = weight.device();
+    fn apply(&self, weight: Tensor, pieces: &Pieces<'_>, scale: f64) -> Result<Tensor> {
+        let device = &weight.device().clone();
         let rows = pieces.find(MAGNITUDE, device)?.map(|magnitude| magnitude.reshape((weight.dim(0)?, 1)));
         let norms =
             rows.transpose()?.map_or_else(|| pieces.find(DORA_SCALE, device), |rows| Ok(Some(rows)))?;
         let Some(norms) = norms else {
-            return Ok((weight + delta(weight, pieces, scale)?)?);
+            let delta = delta(&weight, pieces, scale)?;
+            return Ok((weight + delta)?);
         };
-        let changed = brought_to(&(weight + delta(weight, pieces, 1.0)?)?, &norms)?;
-        Ok((weight + ((changed - weight)? * scale)?)?)
+        let changed = brought_to(&(&weight + delta(&weight, pieces, 1.0)?)?, &norms)?;
+        Ok((&weight + ((changed - &weight)? * scale)?)?)
     }
 }
 

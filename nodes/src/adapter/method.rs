@@ -77,11 +77,12 @@ pub trait Method: fmt::Debug + Send + Sync {
     /// The rank of the change, where that is a number of the method's.
     fn rank(&self, pieces: &Pieces<'_>) -> Option<usize>;
 
-    /// `W -> W'`: `weight` is in float32 and so is the result, of the same shape and on the same device.
+    /// `W -> W'`: `weight` is in float32 and so is the result, of the same shape and on the same device. It is nobody
+    /// else's, and may be changed where it lies.
     ///
     /// # Errors
     /// Values that no weight comes of.
-    fn apply(&self, weight: &Tensor, pieces: &Pieces<'_>, scale: f64) -> Result<Tensor>;
+    fn apply(&self, weight: Tensor, pieces: &Pieces<'_>, scale: f64) -> Result<Tensor>;
 }
 
 /// The pieces that an adapter has for one layer.

@@ -72,8 +72,8 @@ impl Method for Oft {
         None
     }
 
-    fn apply(&self, weight: &Tensor, pieces: &Pieces<'_>, _scale: f64) -> Result<Tensor> {
-        let rotations = if pieces.has(OUTPUT) { of_output(weight, pieces)? } else { of_input(pieces)? };
+    fn apply(&self, weight: Tensor, pieces: &Pieces<'_>, _scale: f64) -> Result<Tensor> {
+        let rotations = if pieces.has(OUTPUT) { of_output(&weight, pieces)? } else { of_input(pieces)? };
         let rotations = rotations.to_device(weight.device())?;
         let matrix = weight.flatten_from(1)?;
         let (d, k) = matrix.dims2()?;

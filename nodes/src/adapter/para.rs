@@ -8,6 +8,7 @@ use flow_engine::Result;
 
 use super::basis::{self, Basis};
 use super::method::{Method, Piece, Pieces, columns};
+use crate::ops::remove_span;
 
 /// See the module.
 #[derive(Debug)]
@@ -54,10 +55,10 @@ impl Method for Para {
         pieces.shape(SPAN).and_then(|shape| shape.last().copied())
     }
 
-    fn apply(&self, weight: &Tensor, pieces: &Pieces<'_>, _scale: f64) -> Result<Tensor> {
+    fn apply(&self, weight: Tensor, pieces: &Pieces<'_>, _scale: f64) -> Result<Tensor> {
         let q = span(pieces)?.q;
         let q = basis::tensor(q.as_ref(), &[q.nrows(), q.ncols()], weight.device())?;
-        remove(weight, &q)
+        remove_span(weight, &q)
     }
 }
 
@@ -65,11 +66,4 @@ impl Method for Para {
 pub(super) fn span(pieces: &Pieces<'_>) -> Result<Basis> {
     let b = pieces.get(SPAN, &candle_core::Device::Cpu)?;
     Ok(basis::orthonormal(basis::matrix(&b)?.as_ref()))
-}
-
-/// `W - Q Qᵀ W`: `weight` `[d, ..]` and orthonormal `q` `[d, r]`, both in float32 on one device.
-pub fn remove(weight: &Tensor, q: &Tensor) -> Result<Tensor> {
-    let w = weight.flatten_from(1)?;
-    let removed = q.matmul(&q.t()?.matmul(&w)?)?;
-    Ok((w - removed)?.reshape(weight.shape())?)
 }

@@ -32,14 +32,15 @@ impl Method for SvDiff {
         None
     }
 
-    fn apply(&self, weight: &Tensor, pieces: &Pieces<'_>, scale: f64) -> Result<Tensor> {
+    fn apply(&self, weight: Tensor, pieces: &Pieces<'_>, scale: f64) -> Result<Tensor> {
         let shift = basis::matrix(&pieces.get(SHIFT, &Device::Cpu)?)?;
-        let svd = svd(basis::matrix(weight)?.as_ref())?;
+        let svd = svd(basis::matrix(&weight)?.as_ref())?;
         // Only the change goes through float32 factors, so that the weight keeps its own digits.
         let change: Vec<f64> =
             svd.s.iter().enumerate().map(|(i, s)| (s + scale * shift[(i, 0)]).max(0.0) - s).collect();
         let scaled = faer::Mat::from_fn(svd.u.nrows(), svd.u.ncols(), |i, j| svd.u[(i, j)] * change[j]);
         let change = scaled * svd.v.transpose();
-        Ok((weight + basis::tensor(change.as_ref(), weight.dims(), weight.device())?)?)
+        let change = basis::tensor(change.as_ref(), weight.dims(), weight.device())?;
+        Ok((weight + change)?)
     }
 }

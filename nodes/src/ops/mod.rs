@@ -14,6 +14,7 @@ mod bands;
 mod conv;
 mod linear;
 mod norm;
+mod project;
 mod resize;
 
 pub use activation::{geglu, gelu, quick_gelu, silu};
@@ -22,6 +23,7 @@ pub use bands::{Rows, grow_conv, norm_silu_conv, rows_of, shrink_conv};
 pub use conv::{Conv2d, conv2d};
 pub use linear::{Linear, embedding, linear};
 pub use norm::{GroupNorm, GroupStatistics, LayerNorm, group_norm, layer_norm};
+pub use project::remove_span;
 pub use resize::nearest;
 
 use candle_core::{DType, Tensor};

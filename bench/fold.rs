@@ -1,0 +1,161 @@
+//! Folding a rank-8 PaRa over the paper's ExCA into full-size SDXL, beside what it must cost at least.
+//!
+//! `cargo bench -p flow-nodes --bench fold` makes a file of SDXL's denoiser with made-up weights (5.1 GB in float16,
+//! under `target/`, kept for the next time) and one of the PaRa, and prints, for the layers of ExCA: the time to fold
+//! them into float32, beside the matrix products alone plus one read of the file and one write of the weights at the
+//! rate at which memory is copied here; each several times, so that the spread is seen. Then the peak of anonymous
+//! memory above the folded weights. Skipped with a message where the disk has no room.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use candle_core::{DType, Device, Tensor};
+use flow_engine::{Digest, Result};
+use flow_nodes::adapter::layers::Layers;
+use flow_nodes::adapter::shape::{LayerShape, layers_among};
+use flow_nodes::adapter::{read, write};
+use flow_nodes::ops::remove_span;
+use flow_nodes::sdxl::base_config::unet_shapes;
+use flow_nodes::sdxl::files::WeightFiles;
+use flow_nodes::sdxl::write::Entry;
+
+const RANK: usize = 8;
+const ROUNDS: usize = 5;
+
+/// Scattered numbers of about the size of weights.
+fn made_up(shape: &[usize]) -> Result<Tensor> {
+    let count: usize = shape.iter().product();
+    let number = |i: usize| {
+        let mixed = (i as u32).wrapping_mul(2_654_435_761).rotate_left(13).wrapping_mul(2_246_822_519);
+        (mixed as f32 / u32::MAX as f32 - 0.5) * 0.1
+    };
+    Ok(Tensor::from_vec((0..count).map(number).collect::<Vec<f32>>(), shape, &Device::Cpu)?)
+}
+
+/// SDXL's denoiser in float16, made when it is not there; none without room for it.
+fn denoiser(folder: &Path, shapes: &BTreeMap<String, Vec<usize>>) -> Result<Option<PathBuf>> {
+    let file = folder.join("unet.safetensors");
+    if file.is_file() {
+        return Ok(Some(file));
+    }
+    let entry = |(name, shape): (&String, &Vec<usize>)| Entry {
+        name: name.clone(),
+        dtype: DType::F16,
+        shape: shape.clone(),
+    };
+    let entries: Vec<_> = shapes.iter().map(entry).collect();
+    let partial = folder.join("unet.partial");
+    let mut to = std::io::BufWriter::new(std::fs::File::create(&partial)?);
+    let written =
+        flow_nodes::sdxl::write::write(&mut to, &entries, &BTreeMap::new(), |entry| made_up(&entry.shape));
+    drop(to);
+    if let Err(error) = written {
+        std::fs::remove_file(&partial)?;
+        println!("skipped: there is no room for 5.1 GB in {}: {error:#}", folder.display());
+        return Ok(None);
+    }
+    std::fs::rename(partial, &file)?;
+    Ok(Some(file))
+}
+
+/// Anonymous memory of this process, in MiB.
+fn anonymous() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap_or_default();
+    line.split_whitespace().next().and_then(|kib| kib.parse::<usize>().ok()).unwrap_or_default() / 1024
+}
+
+/// Runs `work`; gives its result and the peak of anonymous memory in MiB.
+fn watched<T>(work: impl FnOnce() -> T) -> (T, usize) {
+    let (peak, done) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+    let watcher = std::thread::spawn({
+        let (peak, done) = (Arc::clone(&peak), Arc::clone(&done));
+        move || {
+            while !done.load(Ordering::Relaxed) {
+                peak.fetch_max(anonymous(), Ordering::Relaxed);
+                std::thread::sleep(Duration::from_millis(2));
+            }
+        }
+    });
+    let result = work();
+    done.store(true, Ordering::Relaxed);
+    watcher.join().expect("the watcher only reads a file");
+    (result, peak.load(Ordering::Relaxed))
+}
+
+fn seconds<T>(work: impl FnOnce() -> Result<T>) -> Result<f64> {
+    let started = Instant::now();
+    let result = work()?;
+    let seconds = started.elapsed().as_secs_f64();
+    drop(result);
+    Ok(seconds)
+}
+
+/// Seconds per byte of copying what is in memory to fresh memory, on one core per thread as the fold has them.
+fn copy_rate() -> Result<f64> {
+    let source = vec![1u8; 1 << 30];
+    let copied = seconds(|| Ok(source.clone()))?;
+    Ok(copied / (1u64 << 30) as f64)
+}
+
+fn main() -> Result<()> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/fold");
+    std::fs::create_dir_all(&folder)?;
+    let shapes = unet_shapes()?;
+    let Some(file) = denoiser(&folder, &shapes)? else { return Ok(()) };
+    let files = WeightFiles::open_file(&file)?;
+    let selection = Layers::ExCA.compile()?;
+    let layers: Vec<LayerShape> =
+        layers_among(&shapes).into_iter().filter(|layer| selection.holds(&layer.name)).collect();
+    let spans = layers.iter().map(|layer| {
+        let b = made_up(&[layer.rows(), RANK])?;
+        Ok((format!("unet.{}.para_B", layer.name), b))
+    });
+    let bytes = flow_nodes::sdxl::write::bytes(&spans.collect::<Result<_>>()?, &write::Metadata::new())?;
+    let single = read::of_bytes("para", bytes)?;
+    let _ = Digest::of(b"");
+
+    let weights: usize = layers.iter().map(|layer| layer.rows() * layer.columns()).sum();
+    println!("{} layers of ExCA, {:.2} G weights, rank {RANK}", layers.len(), weights as f64 / 1e9);
+    let convert =
+        |layer: &LayerShape| files.convert(&format!("{}.weight", layer.name), &Device::Cpu, DType::F32);
+    for layer in &layers {
+        convert(layer)?; // warms the page cache
+    }
+    let fold = |layer: &LayerShape| -> Result<Tensor> {
+        let name = format!("unet.{}", layer.name);
+        let own = single.layers().iter().find(|own| own.module == name);
+        let own = own.ok_or_else(|| anyhow::anyhow!("`{name}` is missing"))?;
+        own.method.apply(convert(layer)?, &single.pieces(own), 1.0)
+    };
+    println!("round | fold s | products s | read + write s | ratio");
+    for round in 1..=ROUNDS {
+        let mut products = 0.0;
+        for layer in &layers {
+            let (weight, q) = (convert(layer)?, made_up(&[layer.rows(), RANK])?);
+            products += seconds(|| remove_span(weight, &q))?;
+        }
+        let folded = seconds(|| layers.iter().try_for_each(|layer| fold(layer).map(drop)))?;
+        let copies = copy_rate()? * (2 * weights + 4 * weights) as f64;
+        println!("{round} | {folded:.2} | {products:.2} | {copies:.2} | {:.2}", folded / (products + copies));
+    }
+    drop_caches_of_allocator();
+    let before = anonymous();
+    let (kept, peak) = watched(|| layers.iter().map(fold).collect::<Result<Vec<_>>>());
+    let largest = layers.iter().map(|layer| layer.rows() * layer.columns()).max().unwrap_or_default();
+    println!(
+        "memory: {} MiB of folded weights, peak {} MiB above the start, largest layer {} MiB",
+        kept?.iter().map(|weight| weight.elem_count() * 4).sum::<usize>() >> 20,
+        peak.saturating_sub(before),
+        (largest * 4) >> 20
+    );
+    Ok(())
+}
+
+/// Gives the allocator a moment to hand back what the rounds used.
+fn drop_caches_of_allocator() {
+    std::thread::sleep(Duration::from_millis(200));
+}
