@@ -329,6 +329,10 @@ fn largest(bytes: &[u8], dtype: DType) -> f32 {
 }
 
 fn map(path: &Path) -> Result<Bytes> {
+    // Opening a pipe would wait for somebody to write into it.
+    if path.exists() && !path.is_file() {
+        return Err(Problem::new(format!("`{}` is not a file", path.display())).into());
+    }
     let file = File::open(path)
         .map_err(|cause| Problem::new(format!("cannot open `{}`: {cause}", path.display())))?;
     #[expect(
