@@ -13,7 +13,7 @@ pub fn settle(device: Option<Device>, dtype: Option<Dtype>) -> Result<Settings> 
     let device = match device {
         Some(device) => device,
         None if cuda_is_available() && candle(Device::Cuda(0)).is_ok() => Device::Cuda(0),
-        None if metal_is_available() => Device::Metal,
+        None if metal_is_available() && candle(Device::Metal).is_ok() => Device::Metal,
         None => Device::Cpu,
     };
     candle(device)?;

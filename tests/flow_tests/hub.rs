@@ -31,7 +31,14 @@ impl World {
 
     fn command(&self, verb: &str) -> Command {
         let mut command = flow_in(&self.workshop.path(""), &[verb, "graphs/test.ron"]);
-        for name in ["HF_HUB_CACHE", "HF_TOKEN", "HF_TOKEN_PATH", "HF_HUB_OFFLINE"] {
+        for name in [
+            "HF_HUB_CACHE",
+            "HF_TOKEN",
+            "HF_TOKEN_PATH",
+            "HF_HUB_OFFLINE",
+            "HUGGINGFACE_HUB_CACHE",
+            "HUGGING_FACE_HUB_TOKEN",
+        ] {
             command.env_remove(name);
         }
         command.env("HF_ENDPOINT", &self.url).env("HF_HOME", self.workshop.path("hf"));

@@ -11,7 +11,7 @@
 //! features is too near 0 to divide by; its own settings say that SDXL is better off without. The pooled vector is
 //! always that of the text without weights.
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use flow_engine::{Cx, Problem, Result};
 
 use super::Request;
@@ -66,6 +66,13 @@ pub(super) struct Chunk {
     weights: Vec<f32>,
     /// Where in the text its words start, in bytes.
     start: usize,
+}
+
+impl Chunk {
+    /// Whether any word counts more or less than plain text.
+    fn is_weighed(&self) -> bool {
+        self.weights.iter().any(|weight| *weight != 1.0)
+    }
 }
 
 impl Chunked {
@@ -146,13 +153,14 @@ struct Side<'a> {
 impl Side<'_> {
     /// Features `[1, count * tokens, d]` of chunks filled up to `count`, and all that the encoder says of the first.
     fn encode(&self, chunks: &[Chunk], count: usize) -> Result<(Tensor, TextOutput)> {
+        let is_wanted = chunks.len() < count || chunks.iter().any(Chunk::is_weighed);
+        let empty = is_wanted.then(|| self.empty()).transpose()?;
         let first = self.read(&chunks[0])?;
-        let mut features = vec![self.features(&chunks[0], &first)?];
+        let mut features = vec![self.features(&chunks[0], &first, empty.as_ref())?];
         for chunk in &chunks[1..] {
-            features.push(self.features(chunk, &self.read(chunk)?)?);
+            features.push(self.features(chunk, &self.read(chunk)?, empty.as_ref())?);
         }
-        if features.len() < count {
-            let empty = self.empty()?;
+        if let Some(empty) = empty.filter(|_| features.len() < count) {
             features.resize(count, empty);
         }
         match features.as_slice() {
@@ -171,12 +179,12 @@ impl Side<'_> {
     }
 
     /// The features of a chunk with its weights, `[1, tokens, d]`; without weights, as the encoder gives them.
-    fn features(&self, chunk: &Chunk, output: &TextOutput) -> Result<Tensor> {
+    fn features(&self, chunk: &Chunk, output: &TextOutput, empty: Option<&Tensor>) -> Result<Tensor> {
         let features = output.skipping(self.clip_skip)?;
-        if chunk.weights.iter().all(|weight| *weight == 1.0) {
-            return Ok(features.clone());
+        match empty.filter(|_| chunk.is_weighed()) {
+            Some(empty) => weighted(features, empty, &chunk.weights),
+            None => Ok(features.clone()),
         }
-        weighted(features, &self.empty()?, &chunk.weights)
     }
 }
 
@@ -184,7 +192,7 @@ impl Side<'_> {
 fn weighted(z: &Tensor, empty: &Tensor, weights: &[f32]) -> Result<Tensor> {
     let wide = |x: &Tensor| x.to_dtype(DType::F32);
     let more: Vec<f32> = weights.iter().map(|weight| weight - 1.0).collect();
-    let more = Tensor::from_vec(more, (1, weights.len(), 1), &Device::Cpu)?.to_device(z.device())?;
+    let more = Tensor::from_vec(more, (1, weights.len(), 1), z.device())?;
     let change = (wide(z)? - wide(empty)?)?.broadcast_mul(&more)?;
     Ok((wide(z)? + change)?.to_dtype(z.dtype())?)
 }

@@ -92,7 +92,7 @@ impl Request<'_> {
         let zeros = model.checkpoint().index().force_zeros_for_empty_prompt;
         let (positive, negative) = encode::both(&*model.text(cx)?, self, zeros, cx)?;
         Ok(Conditioning {
-            digest: digest(&positive, &negative, self.sizes)?,
+            digest: digest(&positive, &negative, self)?,
             positive,
             negative,
             prompt: self.prompt.to_owned(),
@@ -122,9 +122,11 @@ pub fn check_clip_skip(clip_skip: usize, model: &Model, cx: &mut Check<'_>) {
     }
 }
 
-/// The digest of features and sizes: shapes and values.
-fn digest(positive: &TextEmbeds, negative: &TextEmbeds, sizes: Sizes) -> Result<Digest> {
-    let mut parts = vec![format!("{sizes:?}").into_bytes()];
+/// The digest of features (shapes and values), sizes and words: pictures carry the words that they were made from,
+/// even where other words have the same features.
+fn digest(positive: &TextEmbeds, negative: &TextEmbeds, request: &Request<'_>) -> Result<Digest> {
+    let Request { prompt, negative_prompt, sizes, .. } = request;
+    let mut parts = vec![format!("{sizes:?} {prompt:?} {negative_prompt:?}").into_bytes()];
     for tensor in [positive, negative].into_iter().flat_map(|text| [&text.prompt_embeds, &text.pooled]) {
         parts.push(format!("{:?}", tensor.dims()).into_bytes());
         parts.push(bytes(tensor)?);

@@ -6,7 +6,7 @@
 //! Nothing here knows the disk.
 
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::io::{BufReader, Read};
 use std::time::Duration;
 
 use flow_engine::Problem;
@@ -21,6 +21,8 @@ use super::settings::HubSettings;
 /// A connection that is silent for so long is taken for dead.
 const SILENCE: Duration = Duration::from_secs(20);
 const REDIRECTS: usize = 8;
+/// No model's list of files is longer, and whoever sends more is no hub.
+const MOST_LISTED_BYTES: u64 = 64 << 20;
 
 /// Why the hub gave nothing.
 #[derive(Debug)]
@@ -136,10 +138,10 @@ impl<'a> Client<'a> {
         if response.status() != 200 {
             return Err(refusal::of(&response, id, None, self.settings));
         }
-        let answer: Answer =
-            serde_json::from_reader(response.into_body().into_reader()).map_err(|cause| {
-                self.unreachable(&format!("its answer about {id} is not understood: {cause}"))
-            })?;
+        let body = BufReader::new(response.into_body().into_reader().take(MOST_LISTED_BYTES));
+        let answer: Answer = serde_json::from_reader(body).map_err(|cause| {
+            self.unreachable(&format!("its answer about {id} is not understood: {cause}"))
+        })?;
         if !super::id::is_commit(&answer.sha) {
             return Err(self.unreachable(&format!("it calls `{}` a commit of {id}", answer.sha)));
         }
@@ -247,7 +249,9 @@ fn origin(url: &str) -> &str {
 
 /// Where a redirect from one address leads.
 fn joined(url: &str, location: &str) -> String {
-    if location.contains("://") {
+    // Only before the path: a query may hold another address.
+    let scheme = location.find("://").filter(|&end| !location[..end].contains(['/', '?', '#']));
+    if scheme.is_some() {
         return location.to_owned();
     }
     if location.starts_with("//") {
@@ -257,7 +261,8 @@ fn joined(url: &str, location: &str) -> String {
     if location.starts_with('/') {
         return format!("{}{location}", origin(url));
     }
-    format!("{}/{location}", url.rsplit_once('/').map_or(url, |(folder, _)| folder))
+    let path = url.split(['?', '#']).next().unwrap_or(url);
+    format!("{}/{location}", path.rsplit_once('/').map_or(path, |(folder, _)| folder))
 }
 
 fn is_this_machine(endpoint: &str) -> bool {
@@ -275,6 +280,8 @@ mod tests {
         assert_eq!(joined(from, "https://cdn.test/x"), "https://cdn.test/x");
         assert_eq!(joined(from, "//cdn.test/x"), "https://cdn.test/x");
         assert_eq!(joined(from, "/x/y"), "https://hub.test/x/y");
+        assert_eq!(joined(from, "/x?for=https://hub.test/"), "https://hub.test/x?for=https://hub.test/");
+        assert_eq!(joined("https://hub.test/a/b?c=/d", "x"), "https://hub.test/a/x");
     }
 
     #[test]

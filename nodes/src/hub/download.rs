@@ -64,7 +64,7 @@ impl Download<'_> {
             drop(lock);
         }
         self.repo.link(self.commit, name, &identity.etag)?;
-        self.done += identity.size_bytes;
+        self.done = self.done.saturating_add(identity.size_bytes);
         self.tell(0)
     }
 
@@ -186,7 +186,7 @@ impl Download<'_> {
     }
 
     fn tell(&mut self, of_this_file: u64) -> Result<()> {
-        (self.watch)(self.done + of_this_file, self.total)
+        (self.watch)(self.done.saturating_add(of_this_file), self.total)
     }
 
     /// Waits longer each time, and not at all the first time.

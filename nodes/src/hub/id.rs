@@ -29,7 +29,7 @@ impl HubId {
     pub fn of(path: &str) -> Result<Option<Self>> {
         let Some(text) = path.strip_prefix(PREFIX) else { return Ok(None) };
         let (model, revision) = text.split_once('@').unwrap_or((text, DEFAULT_REVISION));
-        let parsed = model.split_once('/').filter(|(owner, name)| is_name(owner) && is_name(name));
+        let parsed = model.split_once('/').filter(|(owner, name)| is_part(owner) && is_part(name));
         match parsed {
             Some((owner, name)) if revision.split('/').all(is_name) => Ok(Some(Self {
                 owner: owner.to_owned(),
@@ -54,6 +54,12 @@ impl fmt::Display for HubId {
         write!(f, "{PREFIX}{}/{}", self.owner, self.name)?;
         if self.revision == DEFAULT_REVISION { Ok(()) } else { write!(f, "@{}", self.revision) }
     }
+}
+
+/// Whether it can be an owner or a model: not only a name, but one that the cache keeps apart from others, where `--`
+/// stands between the two.
+fn is_part(text: &str) -> bool {
+    is_name(text) && !text.contains("--")
 }
 
 /// Whether it can stand in an address and in a path: no folder above, nothing to be escaped.
@@ -87,5 +93,7 @@ mod tests {
         {
             assert!(HubId::of(text).is_err(), "{text}");
         }
+        // In the cache these two would be one model, as on the hub neither can be.
+        assert!(HubId::of("hub:a--b/c").is_err() && HubId::of("hub:a/b--c").is_err());
     }
 }

@@ -79,14 +79,14 @@ impl Hub {
     /// # Errors
     /// The hub cannot be reached, has no such model, or does not give it to everybody; the model lacks files.
     pub fn look_up(&self, id: &HubId, precision: Precision) -> Result<Lookup> {
-        let listing = match Client::new(&self.settings).list(id) {
+        let listing = match self.list(&Client::new(&self.settings), id) {
             Ok(listing) => listing,
             Err(Failure::Unreachable(problem)) => return Ok(Lookup::Unreachable(problem)),
             Err(Failure::Refused(problem)) => return Err(problem.into()),
         };
         let selection = chosen(id, &listing, precision)?;
-        let sizes = selection.files.iter().map(|name| Some(listing.files[name].as_ref()?.size_bytes));
-        Ok(Lookup::There { size_bytes: sizes.sum() })
+        let mut sizes = selection.files.iter().map(|name| Some(listing.files[name].as_ref()?.size_bytes));
+        Ok(Lookup::There { size_bytes: sizes.try_fold(0, |sum: u64, size| Some(sum.saturating_add(size?))) })
     }
 
     /// The folder of a model; what is not in the cache is brought into it.
@@ -102,7 +102,7 @@ impl Hub {
             return Err(self.absent_offline(id).into());
         }
         let client = Client::new(&self.settings);
-        let listing = client.list(id)?;
+        let listing = self.list(&client, id)?;
         let selection = chosen(id, &listing, precision)?;
         let identify = |name: &String| match &listing.files[name] {
             Some(identity) => Ok((name.clone(), identity.clone())),
@@ -111,7 +111,7 @@ impl Hub {
         let files = selection.files.iter().map(identify).collect::<Result<Vec<_>>>()?;
 
         let repo = Repo::new(&self.settings.cache, id);
-        let total = files.iter().map(|(_, identity)| identity.size_bytes).sum();
+        let total = files.iter().fold(0, |sum: u64, (_, identity)| sum.saturating_add(identity.size_bytes));
         let mut download = Download {
             client: &client,
             repo: &repo,
@@ -130,6 +130,19 @@ impl Hub {
         }
         repo.set_ref(&id.revision, &listing.commit)?;
         Ok(repo.snapshot(&listing.commit))
+    }
+
+    /// What a model consists of, at the commit where the cache has its branch: what is added to a model later, in
+    /// another precision say, belongs to what is there. Only if the hub has forgotten that commit, at its newest.
+    fn list(&self, client: &Client<'_>, id: &HubId) -> Result<Listing, Failure> {
+        let known = Repo::new(&self.settings.cache, id).commit_of(&id.revision);
+        if let Some(revision) = known.filter(|commit| *commit != id.revision) {
+            match client.list(&HubId { revision, ..id.clone() }) {
+                Err(Failure::Refused(_)) => {}
+                answer => return answer,
+            }
+        }
+        client.list(id)
     }
 
     /// Why a model that is not in the cache cannot be had.

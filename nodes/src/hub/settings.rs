@@ -18,7 +18,8 @@ pub struct HubSettings {
 
 impl HubSettings {
     /// As the environment says: `HF_ENDPOINT`, `HF_HUB_CACHE`, `HF_HOME`, `HF_TOKEN`, `HF_TOKEN_PATH` and
-    /// `HF_HUB_OFFLINE`.
+    /// `HF_HUB_OFFLINE`; and by their old names, which the Python tools still hear, `HUGGINGFACE_HUB_CACHE` and
+    /// `HUGGING_FACE_HUB_TOKEN`.
     pub fn from_env() -> Self {
         Self::from(|name| std::env::var_os(name))
     }
@@ -45,8 +46,10 @@ impl HubSettings {
         let is_true = |value: String| matches!(value.to_lowercase().as_str(), "1" | "true" | "yes" | "on");
         Self {
             endpoint: endpoint.trim_end_matches('/').to_owned(),
-            cache: path("HF_HUB_CACHE").unwrap_or_else(|| home.join("hub")),
-            token: text("HF_TOKEN").or_else(from_file),
+            cache: path("HF_HUB_CACHE")
+                .or_else(|| path("HUGGINGFACE_HUB_CACHE"))
+                .unwrap_or_else(|| home.join("hub")),
+            token: text("HF_TOKEN").or_else(|| text("HUGGING_FACE_HUB_TOKEN")).or_else(from_file),
             offline: text("HF_HUB_OFFLINE").is_some_and(is_true),
         }
     }
@@ -69,6 +72,8 @@ mod tests {
         assert_eq!(cache(&[("HOME", "/u"), ("XDG_CACHE_HOME", "/c")]), "/c/huggingface/hub");
         assert_eq!(cache(&[("HOME", "/u"), ("HF_HOME", "~/hf")]), "/u/hf/hub");
         assert_eq!(cache(&[("HF_HOME", "/hf"), ("HF_HUB_CACHE", "/hub")]), "/hub");
+        assert_eq!(cache(&[("HUGGINGFACE_HUB_CACHE", "/old")]), "/old");
+        assert_eq!(cache(&[("HUGGINGFACE_HUB_CACHE", "/old"), ("HF_HUB_CACHE", "/hub")]), "/hub");
     }
 
     #[test]
@@ -78,6 +83,7 @@ mod tests {
         let home = home.path().to_str().unwrap();
         assert_eq!(settings(&[("HF_HOME", home)]).token.as_deref(), Some("from-file"));
         assert_eq!(settings(&[("HF_HOME", home), ("HF_TOKEN", "t")]).token.as_deref(), Some("t"));
+        assert_eq!(settings(&[("HUGGING_FACE_HUB_TOKEN", "old")]).token.as_deref(), Some("old"));
         assert_eq!(settings(&[("HF_HOME", "/nowhere")]).token, None);
     }
 

@@ -32,6 +32,8 @@ pub(crate) struct Rules {
     pub absent: Option<String>,
     /// Lists names alone, without digests and sizes.
     pub names_only: bool,
+    /// Lists every file with this many bytes.
+    pub size: Option<u64>,
     /// Sends everything whatever part is asked for.
     pub no_ranges: bool,
     /// Sends large files from this address.
@@ -191,7 +193,7 @@ fn list(stream: &mut TcpStream, asked: &Asked, state: &State, rules: &Rules) -> 
         return head(stream, 404, "x-error-code: RevisionNotFound\r\ncontent-length: 0\r\n");
     }
     let siblings = state.files.iter().map(|(name, bytes)| {
-        let (etag, size) = (etag(name, bytes), bytes.len());
+        let (etag, size) = (etag(name, bytes), rules.size.unwrap_or(bytes.len() as u64));
         match (rules.names_only, etag.len()) {
             (true, _) => format!(r#"{{"rfilename":"{name}"}}"#),
             (_, 64) => format!(

@@ -123,6 +123,34 @@ fn a_run_in_halves_takes_halves_and_full_precision_comes_when_it_is_wanted() {
 }
 
 #[test]
+fn a_branch_stays_at_its_commit_when_another_precision_is_brought() {
+    let world = World::new();
+    world.hub().fetch(&id(), Precision::Half, &mut |_, _| Ok(())).unwrap();
+    let listed = |precision| {
+        world.server.asked();
+        world.hub().fetch(&id(), precision, &mut |_, _| Ok(())).unwrap();
+        let asked = world.server.asked().into_iter().map(|asked| asked.path);
+        asked.filter_map(|path| Some(path.split_once("/revision/")?.1.to_owned())).collect::<Vec<_>>()
+    };
+    assert_eq!(listed(Precision::Full), [format!("{COMMIT}?blobs=true")]);
+    // A commit that the hub has forgotten: the branch itself is what is left.
+    let refs = world.cache.path().join("models--tiny--mini-sdxl/refs/main");
+    let gone = "f".repeat(40);
+    std::fs::write(&refs, &gone).unwrap();
+    assert_eq!(listed(Precision::Full), [format!("{gone}?blobs=true"), "main?blobs=true".to_owned()]);
+    assert_eq!(std::fs::read_to_string(refs).unwrap(), COMMIT);
+}
+
+#[test]
+fn sizes_that_no_disk_has_do_not_overflow() {
+    let world = World::new();
+    world.server.rules(|rules| rules.size = Some(u64::MAX));
+    let told = world.hub().look_up(&id(), Precision::Full).unwrap();
+    assert!(matches!(told, Lookup::There { size_bytes: Some(u64::MAX) }), "{told:?}");
+    assert!(world.told().0.contains("ended after"), "{:?}", world.told());
+}
+
+#[test]
 fn a_model_that_has_halves_alone_is_complete_with_them() {
     let mut files = repository();
     files.remove(UNET);

@@ -130,3 +130,27 @@ impl Node for DDIMInvert {
         Latents::new(each)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use flow_engine::{Device, Document, Dtype, Graph, Project, Session, Settings, read_ron};
+
+    use crate::registry;
+
+    #[test]
+    fn brackets_that_make_no_sense_are_found_before_anything_runs() {
+        let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+        let settings = Settings { device: Device::Cpu, dtype: Dtype::F32 };
+        let session = Session::new(registry(), settings, Project::at(root));
+        let text = r#"Graph(nodes: {
+            "base": LoadSDXL(path: "models/mini-sdxl"),
+            "photo": DDIMSample(model: "base", prompt: "a panda"),
+            "noise": DDIMInvert(model: "base", images: "photo", prompt: "a (panda", negative_prompt: "(a:b)"),
+        })"#;
+        let source = read_ron(Document::new("graph.ron", text.to_owned()), &[], &session.registry);
+        let told = Graph::checked(source, &session).err().unwrap();
+        let places: Vec<_> = told.iter().map(|one| one.place.as_ref().unwrap().text()).collect();
+        assert_eq!(places, ["\"a (panda\"", "\"(a:b)\""]);
+        assert!(told[0].message.ends_with("is never closed"), "{}", told[0].message);
+    }
+}

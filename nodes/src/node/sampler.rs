@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 pub(super) use canvas::{Canvas, tensor_from_pixels};
 pub(super) use words::Words;
 
-use crate::conditioning::{Conditioning, check_prompts};
+use crate::conditioning::Conditioning;
 use crate::latents::Latents;
 use crate::model::{self, Model};
 use crate::picture::{Generation, Images, Picture};
@@ -126,7 +126,6 @@ impl Drawing<'_> {
         if let Err(problem) = first_step(self.steps, self.begin().strength()) {
             cx.problem_with("strength", problem);
         }
-        check_prompts(self.prompt, self.negative_prompt, cx);
         let Some(model) = cx.input(self.model) else { return };
         if let Err(problem) = sampler(model.checkpoint().scheduler_config()) {
             cx.problem_with("steps", problem);

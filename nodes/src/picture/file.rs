@@ -7,11 +7,20 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use flow_engine::{Problem, Result};
 
+use super::find::{is_special, special_file};
+
 /// Puts bytes into a file, unless they are there already; tells whether it wrote.
 ///
 /// The folder is made if it is missing. Readers see the old file or the new one, never a part.
+///
+/// # Errors
+/// A folder or a disk that cannot be written to; a pipe or a device in the file's place.
 pub fn write_if_changed(path: &Path, bytes: &[u8]) -> Result<bool> {
-    if fs::read(path).is_ok_and(|present| present == bytes) {
+    if is_special(path) {
+        return Err(special_file(&path.display().to_string()).into());
+    }
+    let is_as_long = fs::metadata(path).is_ok_and(|present| present.len() == bytes.len() as u64);
+    if is_as_long && fs::read(path).is_ok_and(|present| present == bytes) {
         return Ok(false);
     }
     // A link is followed, so that it stays one.
@@ -108,6 +117,17 @@ mod tests {
         fs::create_dir_all(path.join("in the way")).unwrap();
         let error = write_if_changed(&path, b"one").unwrap_err();
         assert!(error.to_string().starts_with("cannot write "), "{error}");
+        assert_eq!(names(folder.path()), ["a.png"]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_pipe_is_neither_read_nor_replaced() {
+        use super::super::testing::{at_once, pipe};
+        let folder = tempfile::tempdir().unwrap();
+        let path = pipe(folder.path(), "a.png");
+        let said = at_once(move || write_if_changed(&path, b"one").unwrap_err().to_string());
+        assert!(said.ends_with("a.png` is a pipe, a socket or a device, not a file"), "{said}");
         assert_eq!(names(folder.path()), ["a.png"]);
     }
 

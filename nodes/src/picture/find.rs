@@ -18,6 +18,9 @@ const MASK: &str = "mask.png";
 /// `?` or `[..]` matches; in natural order, `2.png` before `10.png`.
 ///
 /// Folders inside a folder, hidden files and masks are left out.
+///
+/// # Errors
+/// Nothing there, no picture, a pattern that is none, a pipe or a device.
 pub fn find(path: &str, project: &Project) -> Result<Vec<PathBuf>, Problem> {
     let full = project.path(path);
     let cannot = |what: &str, error: &dyn std::fmt::Display| {
@@ -25,13 +28,16 @@ pub fn find(path: &str, project: &Project) -> Result<Vec<PathBuf>, Problem> {
     };
     let files = match fs::metadata(&full) {
         Ok(metadata) if metadata.is_dir() => pictures_in(&full).map_err(|error| cannot("list", &error))?,
-        Ok(_) => return Ok(vec![full]),
+        Ok(_) => vec![full],
         Err(_) if path.contains(['*', '?', '[']) => matching(path, project)?,
         Err(error) if error.kind() == ErrorKind::NotFound => {
             return Err(Problem::new(format!("there is no `{path}`")).hint(project.describe()));
         }
         Err(error) => return Err(cannot("read", &error)),
     };
+    if let Some(special) = files.iter().find(|file| is_special(file)) {
+        return Err(special_file(&special.display().to_string()));
+    }
     if files.is_empty() {
         let endings = ENDINGS.map(|ending| format!(".{ending}")).join(", ");
         return Err(Problem::new(format!("there is no picture in `{path}`"))
@@ -76,6 +82,17 @@ fn is_picture(path: &Path) -> bool {
     let is_mask = name.ends_with(&format!(".{MASK}"));
     // A dangling link is no folder and stays, so that it is reported.
     ENDINGS.contains(&&*ending) && !is_mask && !name.starts_with('.') && !path.is_dir()
+}
+
+/// Whether it is a pipe, a socket or a device: opening one may wait for ever.
+pub(super) fn is_special(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir())
+}
+
+/// The refusal of what is neither a file nor a folder.
+pub(super) fn special_file(path: &str) -> Problem {
+    Problem::new(format!("`{path}` is a pipe, a socket or a device, not a file"))
+        .hint("copy what comes out of it into a file, and name that")
 }
 
 fn file_name(path: &Path) -> String {

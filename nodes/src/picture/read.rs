@@ -8,7 +8,7 @@ use image::metadata::Orientation;
 use image::{DynamicImage, GrayImage, ImageDecoder, ImageReader, Limits, RgbImage};
 
 use super::Picture;
-use super::find::{caption_file, mask_file};
+use super::find::{caption_file, is_special, mask_file};
 
 /// How many broken files an error names.
 const NAMED: usize = 10;
@@ -85,6 +85,7 @@ impl Broken {
 
 /// A reader that goes by the first bytes of the file, and by its ending only if they say nothing.
 fn open(file: &Path) -> Result<ImageReader<std::io::BufReader<fs::File>>> {
+    anyhow::ensure!(!is_special(file), "it is a pipe, a socket or a device, not a file");
     Ok(ImageReader::open(file)?.with_guessed_format()?)
 }
 
@@ -232,6 +233,28 @@ mod tests {
         ] {
             let said = saved(wrong).unwrap_err().to_string();
             assert_eq!(said, "a mask is grey and opaque, and this has colours or alpha");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_pipe_is_refused_instead_of_waited_for() {
+        use super::super::testing::{at_once, pipe};
+        let folder = tempfile::tempdir().unwrap();
+        let at = pipe(folder.path(), "a.png");
+        let root = folder.path().to_owned();
+        let said = at_once(move || {
+            let project = Project::at(&root);
+            let found = ["a.png", ".", "*.png"].map(|path| find(path, &project).unwrap_err().to_string());
+            let read = check(std::slice::from_ref(&at), &project).unwrap_err().to_string();
+            let loaded = load(&[at], &project, |_| Ok(())).unwrap_err().to_string();
+            [found.to_vec(), vec![read, loaded]].concat()
+        });
+        for said in said {
+            assert!(
+                said.contains("a.png") && said.contains("a pipe, a socket or a device, not a file"),
+                "{said}"
+            );
         }
     }
 

@@ -162,3 +162,20 @@ impl Ran {
         self.events.iter().filter(|event| what(event)).count()
     }
 }
+
+/// A named pipe, which nobody will ever write into.
+#[cfg(unix)]
+pub fn pipe(folder: &Path, name: &str) -> std::path::PathBuf {
+    let path = folder.join(name);
+    let made =
+        std::process::Command::new("mkfifo").arg(&path).status().expect("mkfifo, which every Unix has");
+    assert!(made.success());
+    path
+}
+
+/// What comes of `work`, which must not wait for anybody.
+pub fn at_once<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || sender.send(work()));
+    receiver.recv_timeout(std::time::Duration::from_secs(20)).expect("an answer, not a wait")
+}

@@ -105,24 +105,28 @@ struct ShardIndex {
 }
 
 impl WeightFiles {
-    /// Finds and opens `{stem}.safetensors` in `folder`: whole before sharded, full precision before fp16.
+    /// Finds and opens `{stem}.safetensors` in `folder`: full precision before fp16, whole before sharded. Shards that
+    /// are not all there, as an interrupted download leaves them, are taken only if there is nothing else.
     ///
     /// # Errors
     /// No safetensors, files that are damaged or are no safetensors, types that are no weights.
     pub fn open(folder: &Path, stem: &str) -> Result<Self> {
-        for variant in ["", ".fp16"] {
-            let whole = folder.join(format!("{stem}{variant}.safetensors"));
-            if whole.is_file() {
-                return Self::from_files(folder, vec![whole]);
-            }
+        const FORMS: [&str; 5] = [
+            "safetensors",
+            "safetensors.index.json",
+            "fp16.safetensors",
+            "fp16.safetensors.index.json",
+            "safetensors.index.fp16.json",
+        ];
+        let is_index = |file: &Path| file.extension().is_some_and(|e| e == "json");
+        let files = FORMS.map(|form| folder.join(format!("{stem}.{form}")));
+        let there: Vec<_> = files.into_iter().filter(|file| file.is_file()).collect();
+        let complete = there.iter().find(|file| !is_index(file) || has_all_shards(folder, file));
+        match complete.or(there.first()) {
+            Some(index) if is_index(index) => Self::from_index(folder, index.clone()),
+            Some(whole) => Self::from_files(folder, vec![whole.clone()]),
+            None => Err(absent(folder, stem).into()),
         }
-        let indices = ["safetensors.index", "fp16.safetensors.index", "safetensors.index.fp16"];
-        for name in indices.map(|index| folder.join(format!("{stem}.{index}.json"))) {
-            if name.is_file() {
-                return Self::from_index(folder, name);
-            }
-        }
-        Err(absent(folder, stem).into())
     }
 
     fn from_index(folder: &Path, index: PathBuf) -> Result<Self> {
@@ -367,6 +371,12 @@ fn widen_all<H: Copy + Default>(
     finite
 }
 
+/// Whether every shard of an index is there. What is no index has none missing, and is told when it is opened.
+fn has_all_shards(folder: &Path, index: &Path) -> bool {
+    read_json::<ShardIndex>(index)
+        .map_or(true, |index| index.weight_map.values().all(|shard| folder.join(shard).is_file()))
+}
+
 /// The largest magnitude among little-endian floats: without its sign, a float orders like its bits, and NaN and
 /// infinity come last.
 fn largest(bytes: &[u8], dtype: DType) -> f32 {
@@ -382,6 +392,10 @@ fn largest(bytes: &[u8], dtype: DType) -> f32 {
 }
 
 fn map(path: &Path) -> Result<Bytes> {
+    // Opening a pipe would wait for somebody to write into it.
+    if path.exists() && !path.is_file() {
+        return Err(Problem::new(format!("`{}` is not a file", path.display())).into());
+    }
     let file = File::open(path)
         .map_err(|cause| Problem::new(format!("cannot open `{}`: {cause}", path.display())))?;
     #[expect(

@@ -138,3 +138,51 @@ fn a_shard_that_lacks_what_the_index_lists_is_named() {
     std::fs::write(folder.path().join("model.safetensors.index.json"), index).unwrap();
     assert!(complaint(folder.path()).contains("which is not in its folder"));
 }
+
+/// Puts one tensor `w` into `folder`, as the shards of an index.
+fn shards(folder: &Path, index: &str, shard: &str, bytes: &[u8]) {
+    std::fs::write(folder.join(shard), bytes).unwrap();
+    let map = format!(r#"{{"weight_map": {{"w": "{shard}"}}}}"#);
+    std::fs::write(folder.join(index), map).unwrap();
+}
+
+#[test]
+fn full_precision_is_taken_before_halves_whether_whole_or_in_shards() {
+    let folder = tempfile::tempdir().unwrap();
+    let taken = || {
+        let files = WeightFiles::open(folder.path(), "model").unwrap();
+        files.read("w").unwrap().to_dtype(DType::F32).unwrap().to_vec1::<f32>().unwrap()[0]
+    };
+    let half = |value| good(&[value], DType::F16);
+    shards(folder.path(), "model.fp16.safetensors.index.json", "model.fp16-1-of-1.safetensors", &half(4.));
+    assert_eq!(taken(), 4.);
+    std::fs::write(folder.path().join("model.fp16.safetensors"), half(3.)).unwrap();
+    assert_eq!(taken(), 3.);
+    let full = good(&[2.], DType::F32);
+    shards(folder.path(), "model.safetensors.index.json", "model-1-of-1.safetensors", &full);
+    assert_eq!(taken(), 2.);
+    std::fs::write(folder.path().join("model.safetensors"), good(&[1.], DType::F32)).unwrap();
+    assert_eq!(taken(), 1.);
+}
+
+#[test]
+fn shards_that_are_not_all_there_give_way_to_what_is_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let full = good(&[2.], DType::F32);
+    shards(folder.path(), "model.safetensors.index.json", "model-1-of-1.safetensors", &full);
+    std::fs::remove_file(folder.path().join("model-1-of-1.safetensors")).unwrap();
+    assert!(complaint(folder.path()).contains("cannot open `model-1-of-1.safetensors`"));
+    std::fs::write(folder.path().join("model.fp16.safetensors"), good(&[3.], DType::F16)).unwrap();
+    let files = WeightFiles::open(folder.path(), "model").unwrap();
+    assert_eq!(files.files(), [folder.path().join("model.fp16.safetensors")]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_pipe_is_refused_instead_of_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = crate::picture::testing::pipe(folder.path(), "model.safetensors");
+    let said =
+        crate::picture::testing::at_once(move || format!("{:#}", WeightFiles::open_file(&pipe).unwrap_err()));
+    assert!(said.ends_with("model.safetensors` is not a file"), "{said}");
+}

@@ -195,8 +195,7 @@ struct Special {
 fn classic_rules(folder: &Path, special: &Special) -> Result<Value> {
     let (vocab_file, merges_file) = (folder.join("vocab.json"), folder.join("merges.txt"));
     let vocab: Value = config::read_json(&vocab_file)?;
-    let merges = std::fs::read_to_string(&merges_file)
-        .map_err(|cause| Problem::new(format!("cannot read `{}`: {cause}", merges_file.display())))?;
+    let merges = config::text(&merges_file)?;
     rules(&vocab_file.display().to_string(), &vocab, &merges, special)
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use flow_engine::{Check, Cx, In, Problem, Result};
 
-use crate::conditioning::Conditioning;
+use crate::conditioning::{Conditioning, check_prompts};
 use crate::model::Model;
 
 /// The fields of a node that say what to show.
@@ -33,6 +33,7 @@ impl Words<'_> {
             ),
             _ => {}
         }
+        check_prompts(self.prompt, self.negative_prompt, cx);
     }
 
     /// What they mean to a model.

@@ -131,7 +131,8 @@ pub(crate) fn parse_json<T: DeserializeOwned>(json: &str, name: &str) -> Result<
         .map_err(|cause| Problem::new(format!("`{name}` is not the file it should be: {cause}")).into())
 }
 
-fn text(file: &Path) -> Result<String> {
+/// The text of a file of a folder.
+pub(crate) fn text(file: &Path) -> Result<String> {
     if file.exists() && !file.is_file() {
         return Err(Problem::new(format!("`{}` is not a file", file.display())).into());
     }

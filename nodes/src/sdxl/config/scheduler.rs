@@ -96,6 +96,9 @@ impl SchedulerConfig {
         {
             wrong.push(format!("`trained_betas` are not {} numbers", self.num_train_timesteps));
         }
+        if let Some(beta) = self.trained_betas.iter().flatten().find(|beta| !(**beta > 0.0 && **beta < 1.0)) {
+            wrong.push(format!("`trained_betas` holds {beta}, expected numbers between 0 and 1"));
+        }
         let train = self.num_train_timesteps;
         if !(2..=MOST_TIMESTEPS).contains(&train) {
             wrong.push(format!("`num_train_timesteps` is {train}, expected 2 to {MOST_TIMESTEPS}"));
@@ -123,4 +126,26 @@ fn beta_end() -> f64 {
 }
 fn unit() -> f64 {
     1.0
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::SchedulerConfig;
+
+    #[test]
+    fn betas_that_leave_no_signal_are_refused() {
+        let wrong = |betas: [f64; 2]| {
+            let config = json!({ "num_train_timesteps": 2, "trained_betas": betas });
+            serde_json::from_value::<SchedulerConfig>(config).unwrap().check()
+        };
+        assert_eq!(wrong([0.01, 0.5]), [""; 0]);
+        for (betas, told) in [([0.01, 1.5], "1.5"), ([-0.1, 0.5], "-0.1"), ([0.0, 0.5], "0")] {
+            assert_eq!(
+                wrong(betas),
+                [format!("`trained_betas` holds {told}, expected numbers between 0 and 1")]
+            );
+        }
+    }
 }

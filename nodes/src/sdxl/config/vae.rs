@@ -61,6 +61,11 @@ impl VaeConfig {
         if levels > MOST_LEVELS || self.layers_per_block > MOST_LAYERS {
             wrong.push(format!("more than {MOST_LEVELS} levels or {MOST_LAYERS} layers in each"));
         }
+        for (name, channels) in [("in_channels", self.in_channels), ("out_channels", self.out_channels)] {
+            if channels != 3 {
+                wrong.push(format!("`{name}` is {channels}; pictures have 3, red, green and blue"));
+            }
+        }
         if self.block_out_channels.is_empty() {
             wrong.push("`block_out_channels` is empty".into());
         }
@@ -76,4 +81,32 @@ impl VaeConfig {
 
 fn scaling_factor() -> f64 {
     0.18215
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::VaeConfig;
+
+    #[test]
+    fn pictures_have_three_channels() {
+        let wrong = |changes: serde_json::Value| {
+            let mut config = json!({
+                "in_channels": 3, "out_channels": 3, "latent_channels": 4, "layers_per_block": 2,
+                "block_out_channels": [32, 64],
+            });
+            config.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+            serde_json::from_value::<VaeConfig>(config).unwrap().check()
+        };
+        assert_eq!(wrong(json!({})), [""; 0]);
+        assert_eq!(
+            wrong(json!({ "out_channels": 4 })),
+            ["`out_channels` is 4; pictures have 3, red, green and blue"]
+        );
+        assert_eq!(
+            wrong(json!({ "in_channels": 1 })),
+            ["`in_channels` is 1; pictures have 3, red, green and blue"]
+        );
+    }
 }
