@@ -12,6 +12,7 @@
 pub mod adapter;
 pub mod conditioning;
 mod device;
+pub mod file;
 pub mod hub;
 mod kept;
 pub mod latents;

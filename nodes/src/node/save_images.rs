@@ -6,7 +6,8 @@ use flow_engine::{Check, Cx, In, Nature, Node, Problem, Project, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::picture::{Images, Picture, file, png};
+use crate::file;
+use crate::picture::{Images, Picture, png};
 
 /// Save pictures as PNG files, and hand them on unchanged.
 ///
