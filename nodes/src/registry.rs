@@ -15,6 +15,7 @@ use crate::node::grid::Grid;
 use crate::node::load_adapter::LoadAdapter;
 use crate::node::load_images::LoadImages;
 use crate::node::load_sdxl::LoadSDXL;
+use crate::node::save_adapter::SaveAdapter;
 use crate::node::save_images::SaveImages;
 
 /// Raised whenever a change anywhere in this crate moves any result: it is part of every key.
@@ -31,6 +32,7 @@ pub fn registry() -> Registry {
         NodeType::of::<ApplyPaRa>(),
         NodeType::of::<ApplyLoRA>(),
         NodeType::of::<ApplyAdapter>(),
+        NodeType::of::<SaveAdapter>(),
         // sampling
         NodeType::of::<DDIMSample>(),
         NodeType::of::<EulerSample>(),

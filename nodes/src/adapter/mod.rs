@@ -21,6 +21,7 @@ pub mod order;
 pub mod para;
 mod peft;
 pub mod read;
+pub mod save;
 mod single;
 mod svdiff;
 pub mod textual_inversion;

@@ -124,6 +124,22 @@ fn without_processor(module: &str) -> String {
     if module.ends_with(".to_out") { format!("{module}.0") } else { module }
 }
 
+/// The weight that a dotted name means where no model is at hand to look it up in: diffusers' own name, with or without
+/// the network before it; none for names that would have to be looked up.
+pub fn plain_target(module: &str) -> Option<Target> {
+    const LOOKED_UP: [&str; 4] = ["lora_", "oft_", "lycoris_", "diffusion_model."];
+    if LOOKED_UP.iter().any(|beginning| module.starts_with(beginning)) {
+        return None;
+    }
+    let module = module.strip_prefix("base_model.model.").unwrap_or(module);
+    let named = PARTS.into_iter().find_map(|part| {
+        let module = module.strip_prefix(part.folder())?.strip_prefix('.')?;
+        Some((part, module))
+    });
+    let (part, module) = named.unwrap_or((Part::Unet, module));
+    Some(Target { part, tensor: format!("{module}.weight") })
+}
+
 /// The underscored or prefixed form in which a file of a `style` names a layer.
 pub fn kohya_name(target: &Target) -> String {
     let module = target.tensor.trim_end_matches(".weight").replace('.', "_");

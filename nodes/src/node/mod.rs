@@ -13,5 +13,7 @@ pub mod grid;
 pub mod load_adapter;
 pub mod load_images;
 pub mod load_sdxl;
+mod place;
 pub mod sampler;
+pub mod save_adapter;
 pub mod save_images;

@@ -218,6 +218,11 @@ impl WeightFiles {
         self.tensors.get(name).map(|stored| stored.dtype)
     }
 
+    /// What candle calls that type, if weights are read in it.
+    pub(crate) fn stored_dtype(&self, name: &str) -> Option<DType> {
+        weight_dtype(self.dtype(name)?)
+    }
+
     /// The shape of the tensor `name`.
     pub(crate) fn shape(&self, name: &str) -> Option<&[usize]> {
         self.tensors.get(name).map(|stored| stored.shape.as_slice())
