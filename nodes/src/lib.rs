@@ -13,6 +13,7 @@ pub mod adapter;
 pub mod conditioning;
 mod device;
 pub mod file;
+mod folder;
 pub mod hub;
 mod kept;
 pub mod latents;

@@ -17,6 +17,7 @@ use crate::node::load_images::LoadImages;
 use crate::node::load_sdxl::LoadSDXL;
 use crate::node::save_adapter::SaveAdapter;
 use crate::node::save_images::SaveImages;
+use crate::node::save_model::SaveModel;
 
 /// Raised whenever a change anywhere in this crate moves any result: it is part of every key.
 const NUMERICS: u32 = 1;
@@ -33,6 +34,7 @@ pub fn registry() -> Registry {
         NodeType::of::<ApplyLoRA>(),
         NodeType::of::<ApplyAdapter>(),
         NodeType::of::<SaveAdapter>(),
+        NodeType::of::<SaveModel>(),
         // sampling
         NodeType::of::<DDIMSample>(),
         NodeType::of::<EulerSample>(),

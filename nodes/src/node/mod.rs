@@ -17,3 +17,4 @@ mod place;
 pub mod sampler;
 pub mod save_adapter;
 pub mod save_images;
+pub mod save_model;
