@@ -53,7 +53,9 @@ impl NewFolder {
         let wrote = file::write_unlike(&old, &new, write).and_then(|is_new| match is_new {
             true => Ok(true),
             // The same bytes under two names for a moment; where that cannot be, they are copied.
-            false => Ok(fs::hard_link(&old, &new).or_else(|_| fs::copy(&old, &new).map(drop)).map(|()| false)?),
+            false => {
+                Ok(fs::hard_link(&old, &new).or_else(|_| fs::copy(&old, &new).map(drop)).map(|()| false)?)
+            }
         });
         self.changed |= wrote.with_context(|| format!("cannot write {}", self.path.join(name).display()))?;
         self.names.insert(name.into());

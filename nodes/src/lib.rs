@@ -4,7 +4,7 @@
 //!   noise to latents, [`picture`] what comes out.
 //! - [`adapter`] is what changes their weights.
 //! - [`hub`] brings models from the Hugging Face hub, and finds those that are here.
-//! - [`model`], [`conditioning`] and [`latents`] are values on wires; [`node`] has one file per kind.
+//! - [`model`], [`conditioning`], [`latents`] and [`report`] are values on wires; [`node`] has one file per kind.
 //! - [`registry()`] lists the kinds.
 //!
 //! This floor knows tensors and never screens.
@@ -22,6 +22,7 @@ pub mod node;
 pub mod ops;
 pub mod picture;
 mod registry;
+pub mod report;
 pub mod sample;
 pub mod sdxl;
 

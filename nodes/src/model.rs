@@ -58,6 +58,14 @@ impl Model {
         Ok(model)
     }
 
+    /// This model with only the first adapters, `count` of them, applied.
+    #[must_use]
+    pub fn up_to(&self, count: usize) -> Self {
+        let mut model = self.clone();
+        model.applied.truncate(count);
+        model
+    }
+
     /// The checkpoint.
     pub fn checkpoint(&self) -> &Checkpoint {
         &self.checkpoint

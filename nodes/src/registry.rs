@@ -5,6 +5,7 @@ use flow_engine::{NodeType, Registry};
 use crate::node::apply_adapter::ApplyAdapter;
 use crate::node::apply_lora::ApplyLoRA;
 use crate::node::apply_para::ApplyPaRa;
+use crate::node::convert::Convert;
 use crate::node::ddim_invert::DDIMInvert;
 use crate::node::ddim_sample::DDIMSample;
 use crate::node::dpmpp_sample::DpmppSample;
@@ -15,9 +16,13 @@ use crate::node::grid::Grid;
 use crate::node::load_adapter::LoadAdapter;
 use crate::node::load_images::LoadImages;
 use crate::node::load_sdxl::LoadSDXL;
+use crate::node::merge::Merge;
+use crate::node::order_report::OrderReport;
+use crate::node::rank_report::RankReport;
 use crate::node::save_adapter::SaveAdapter;
 use crate::node::save_images::SaveImages;
 use crate::node::save_model::SaveModel;
+use crate::node::save_report::SaveReport;
 
 /// Raised whenever a change anywhere in this crate moves any result: it is part of every key.
 const NUMERICS: u32 = 1;
@@ -33,6 +38,10 @@ pub fn registry() -> Registry {
         NodeType::of::<ApplyPaRa>(),
         NodeType::of::<ApplyLoRA>(),
         NodeType::of::<ApplyAdapter>(),
+        NodeType::of::<Merge>(),
+        NodeType::of::<Convert>(),
+        NodeType::of::<OrderReport>(),
+        NodeType::of::<RankReport>(),
         NodeType::of::<SaveAdapter>(),
         NodeType::of::<SaveModel>(),
         // sampling
@@ -45,6 +54,8 @@ pub fn registry() -> Registry {
         NodeType::of::<LoadImages>(),
         NodeType::of::<Grid>(),
         NodeType::of::<SaveImages>(),
+        // reports
+        NodeType::of::<SaveReport>(),
     ];
     Registry::new(NUMERICS, types)
 }

@@ -5,6 +5,7 @@ mod broken_models;
 mod commands;
 mod events;
 mod hub;
+mod inspect;
 mod pictures;
 mod samplers;
 

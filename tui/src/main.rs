@@ -31,6 +31,8 @@ enum Verb {
     Nodes(command::nodes::NodesArguments),
     /// Print a graph as a picture for Graphviz or Mermaid.
     Dag(command::dag::DagArguments),
+    /// Say how large adapters are.
+    Inspect(command::inspect::InspectArguments),
     /// Print the completions for a shell.
     Completions(command::completions::CompletionsArguments),
 }
@@ -53,6 +55,7 @@ fn main() -> ExitCode {
         Verb::Check(arguments) => command::check::check(&arguments),
         Verb::Nodes(arguments) => command::nodes::nodes(&arguments),
         Verb::Dag(arguments) => command::dag::dag(&arguments),
+        Verb::Inspect(arguments) => command::inspect::inspect(&arguments),
         Verb::Completions(arguments) => command::completions::completions::<Arguments>(&arguments),
     };
     let exit = result.unwrap_or_else(|problems| {

@@ -132,6 +132,13 @@ pub(super) fn factors(pieces: &Pieces<'_>, device: &Device) -> Result<Option<(Te
     bare_factors(pieces, device).map(Some)
 }
 
+/// The shape of the weight that a layer's pieces fit.
+pub(super) fn weight_shape(pieces: &Pieces<'_>) -> Vec<usize> {
+    let (down, up) = (pieces.shape(DOWN).unwrap_or_default(), pieces.shape(UP).unwrap_or_default());
+    let kernel = pieces.shape(MID).and_then(|mid| mid.get(2..)).or(down.get(2..)).unwrap_or_default();
+    [&up[..1.min(up.len())], &down[1.min(down.len())..2.min(down.len())], kernel].concat()
+}
+
 /// The two factors; a middle convolution goes into `down`.
 fn bare_factors(pieces: &Pieces<'_>, device: &Device) -> Result<(Tensor, Tensor)> {
     let (down, up) = (pieces.get(DOWN, device)?, pieces.get(UP, device)?.flatten_from(1)?);

@@ -4,16 +4,23 @@
 //! does to a layer is its [`Method`]'s, one file for each of [`METHODS`]; which layer of a model is meant by a name in
 //! the file is [`names`]'; a model's weights with its adapters in them are [`fold`]'s.
 //!
+//! [`shape`] is a layer seen from outside, [`layers`] are the paper's subsets of them, [`bound`] says with how many
+//! ranks, and [`sizes`] what a file then takes; [`table3`] is what the paper prints of that, and [`size_report`] both.
+//!
 //! Nothing here knows networks, samplers or graphs.
 
 pub mod basis;
 mod bind;
+pub mod bound;
+pub mod convert;
 pub mod fold;
 mod full;
+pub mod layers;
 mod loha;
 mod lokr;
 mod lora;
 pub mod low_rank;
+pub mod merge;
 mod method;
 pub mod names;
 mod oft;
@@ -22,8 +29,14 @@ pub mod para;
 mod peft;
 pub mod read;
 pub mod save;
+pub mod shape;
 mod single;
+pub mod size_report;
+pub mod sizes;
 mod svdiff;
+pub mod table3;
+#[cfg(test)]
+mod testing;
 pub mod textual_inversion;
 mod tucker;
 pub mod write;

@@ -86,6 +86,24 @@ impl Names {
     }
 }
 
+/// The weight that a file means by a layer's name, where the name says the module path; kohya's does not.
+pub fn target_of(module: &str) -> Option<Target> {
+    let strip = |prefix| module.strip_prefix(prefix);
+    let (part, path) = if let Some(path) = strip("text_encoder_2.") {
+        (Part::TextEncoder2, path)
+    } else if let Some(path) = strip("text_encoder.") {
+        (Part::TextEncoder, path)
+    } else if let Some(path) = strip("base_model.model.unet.").or_else(|| strip("base_model.model.")) {
+        (Part::Unet, path)
+    } else {
+        (Part::Unet, strip("unet.").unwrap_or(module))
+    };
+    let path = without_processor(path);
+    let is_path = path.contains('.') || matches!(path.as_str(), "conv_in" | "conv_out");
+    let is_original = strip("diffusion_model.").is_some();
+    (is_path && !is_original).then(|| Target { part, tensor: format!("{path}.weight") })
+}
+
 /// Every name of a layer that files are known to use.
 fn spellings(part: Part, module: &str, originals: &OriginalNames) -> Vec<String> {
     let flat = module.replace('.', "_");
@@ -124,23 +142,7 @@ fn without_processor(module: &str) -> String {
     if module.ends_with(".to_out") { format!("{module}.0") } else { module }
 }
 
-/// The weight that a dotted name means where no model is at hand to look it up in: diffusers' own name, with or without
-/// the network before it; none for names that would have to be looked up.
-pub fn plain_target(module: &str) -> Option<Target> {
-    const LOOKED_UP: [&str; 4] = ["lora_", "oft_", "lycoris_", "diffusion_model."];
-    if LOOKED_UP.iter().any(|beginning| module.starts_with(beginning)) {
-        return None;
-    }
-    let module = module.strip_prefix("base_model.model.").unwrap_or(module);
-    let named = PARTS.into_iter().find_map(|part| {
-        let module = module.strip_prefix(part.folder())?.strip_prefix('.')?;
-        Some((part, module))
-    });
-    let (part, module) = named.unwrap_or((Part::Unet, module));
-    Some(Target { part, tensor: format!("{module}.weight") })
-}
-
-/// The underscored or prefixed form in which a file of a `style` names a layer.
+/// What kohya's files call a layer, with diffusers' names.
 pub fn kohya_name(target: &Target) -> String {
     let module = target.tensor.trim_end_matches(".weight").replace('.', "_");
     let part = match target.part {

@@ -112,9 +112,27 @@ pub struct Meeting {
     pub ranks: [usize; 2],
     /// The rank of their joint removal.
     pub joint: usize,
-    /// The cosines of the principal angles between the two spans, the largest first. The singular values of
-    /// `(I - P2)(I - P1) - (I - Pm)` are `c √(1 - c²)`-free: they are these cosines where they lie below 1.
+    /// The cosines of the principal angles between the two spans, the largest first.
     pub cosines: Vec<f64>,
+}
+
+/// Cosines above this are those of directions that both spans have.
+const SHARED: f64 = 1.0 - 1e-9;
+
+impl Meeting {
+    /// The largest singular value of `(I - P2)(I - P1) - (I - Pm)`: the largest cosine below 1, for its singular values
+    /// are those cosines (`para-maths`, section 2).
+    pub fn gap(&self) -> f64 {
+        self.cosines.iter().copied().find(|&cosine| cosine < SHARED).unwrap_or(0.0)
+    }
+
+    /// The rank that the two remove one after the other, in general position: directions at a right angle and shared
+    /// ones count like the joint removal's, the others once for a pair.
+    pub fn in_turn(&self) -> usize {
+        let (first, second) = (self.ranks[0], self.ranks[1]);
+        let paired = self.cosines.iter().filter(|&&cosine| cosine > super::basis::DEPENDENT).count();
+        first + second - paired
+    }
 }
 
 /// How two orthonormal bases `[d, r1]` and `[d, r2]` meet.

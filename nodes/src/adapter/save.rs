@@ -13,7 +13,7 @@ use candle_core::{DType, Tensor};
 use flow_engine::{Problem, Result};
 
 use super::method::Of;
-use super::names::plain_target;
+use super::names::target_of;
 use super::peft::CONFIG;
 use super::write::{self, FileDtype, Metadata};
 use super::{Adapter, Single, para, read};
@@ -127,20 +127,14 @@ fn word(single: &Single, dtype: Option<FileDtype>) -> Result<Contents<'_>> {
     Ok(Contents::Bytes(bytes(&tensors, &metadata)?.into()))
 }
 
-fn copy(
-    files: &WeightFiles,
-    dtype: Option<DType>,
-    metadata: &Metadata,
-    to: &mut dyn Write,
-) -> Result<()> {
+fn copy(files: &WeightFiles, dtype: Option<DType>, metadata: &Metadata, to: &mut dyn Write) -> Result<()> {
     let entries = files.shapes().map(|(name, shape)| {
         let stored = files.stored_dtype(name).map_or_else(|| files.read(name).map(|t| t.dtype()), Ok)?;
         Ok(Entry { name: name.to_owned(), dtype: dtype.unwrap_or(stored), shape: shape.to_vec() })
     });
     let entries = entries.collect::<Result<Vec<_>>>()?;
-    let tensor = |entry: &Entry| -> Result<Tensor> {
-        fitting(&entry.name, &files.read(&entry.name)?, entry.dtype)
-    };
+    let tensor =
+        |entry: &Entry| -> Result<Tensor> { fitting(&entry.name, &files.read(&entry.name)?, entry.dtype) };
     crate::sdxl::write::write(to, &entries, metadata, tensor)
 }
 
@@ -174,7 +168,7 @@ fn para_in_our_form(single: &Single, dtype: FileDtype) -> Result<Single> {
     let mut spans = BTreeMap::new();
     let mut unknown = Vec::new();
     for layer in single.layers() {
-        match plain_target(&layer.module) {
+        match target_of(&layer.module) {
             Some(target) => drop(spans.insert(target, para::span(&single.pieces(layer))?.q)),
             None => unknown.push(format!("`{}`", layer.module)),
         }

@@ -60,10 +60,7 @@ pub(super) const WEIGHTS: Form = Form {
 };
 
 /// Refuses to write to `full` where one of the files that the result is made from is there or below.
-pub(super) fn spares<'a>(
-    full: &Path,
-    sources: impl IntoIterator<Item = &'a PathBuf>,
-) -> Result<(), Problem> {
+pub(super) fn spares<'a>(full: &Path, sources: impl IntoIterator<Item = &'a PathBuf>) -> Result<(), Problem> {
     let Ok(full) = full.canonicalize() else { return Ok(()) }; // nothing is there
     let inside = |source: &PathBuf| source.canonicalize().is_ok_and(|source| source.starts_with(&full));
     if !sources.into_iter().any(inside) {

@@ -7,7 +7,7 @@
 //!
 //! Nothing here knows samplers, schedules or graphs.
 
-mod base_config;
+pub mod base_config;
 pub mod checkpoint;
 pub mod config;
 mod damage;

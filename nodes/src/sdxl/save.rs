@@ -13,6 +13,7 @@ use candle_core::{DType, Tensor};
 use flow_engine::{Problem, Result};
 use serde_json::{Value, json};
 
+use super::Checkpoint;
 use super::config::Prediction;
 use super::files::{Take, WeightFiles};
 use super::original::OriginalNames;
@@ -20,7 +21,6 @@ use super::part::Part;
 use super::settings;
 use super::single_file::{self, Holder, Shapes};
 use super::write::{Entry, fitting, write};
-use super::Checkpoint;
 use crate::file;
 use crate::folder::{self, NewFolder};
 
@@ -200,9 +200,8 @@ fn kept_shape(part: Part, shape: &[usize]) -> Vec<usize> {
 /// What is at `path` that a model must not take the place of: everything that Flow did not write.
 pub fn in_the_way(path: &Path) -> Option<Problem> {
     let shown = path.display();
-    let refusal = |message: String| {
-        Some(Problem::new(message).hint("name another path, or move away what is there"))
-    };
+    let refusal =
+        |message: String| Some(Problem::new(message).hint("name another path, or move away what is there"));
     if path.is_file() && !is_ours(path) {
         return refusal(format!("`{shown}` is there, and Flow did not write it"));
     }
@@ -230,9 +229,9 @@ pub fn in_the_way(path: &Path) -> Option<Problem> {
 /// Whether a folder that Flow writes has a file of this name.
 fn is_of_a_model(file: &Path) -> bool {
     let settings = settings::FILES.iter().any(|name| file == Path::new(name));
-    let of_a_tokenizer = ["tokenizer", "tokenizer_2"].iter().any(|folder| {
-        settings::OF_A_TOKENIZER.iter().any(|name| file == Path::new(folder).join(name))
-    });
+    let of_a_tokenizer = ["tokenizer", "tokenizer_2"]
+        .iter()
+        .any(|folder| settings::OF_A_TOKENIZER.iter().any(|name| file == Path::new(folder).join(name)));
     settings || of_a_tokenizer || is_weights(file)
 }
 

@@ -98,7 +98,11 @@ pub(super) struct Holder<'a> {
 }
 
 /// The tensors of the file that hold one part, by name.
-pub(super) fn holders<'a>(part: Part, wanted: &'a Shapes, names: &OriginalNames) -> BTreeMap<String, Holder<'a>> {
+pub(super) fn holders<'a>(
+    part: Part,
+    wanted: &'a Shapes,
+    names: &OriginalNames,
+) -> BTreeMap<String, Holder<'a>> {
     let mut holders = BTreeMap::new();
     for (name, shape) in wanted {
         let original = names.of(part, name);

@@ -3,5 +3,6 @@
 pub mod check;
 pub mod completions;
 pub mod dag;
+pub mod inspect;
 pub mod nodes;
 pub mod run;

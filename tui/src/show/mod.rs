@@ -4,3 +4,4 @@ pub mod diagnostics;
 pub mod ndjson;
 pub mod out;
 pub mod plain;
+pub mod table;

@@ -1,6 +1,25 @@
 //! The configuration of stabilityai/stable-diffusion-xl-base-1.0 and CLIP's vocabulary, inside the program: what a
 //! single file does not say about itself.
 
+use std::collections::BTreeMap;
+
+use flow_engine::Result;
+
+use super::config::UNetConfig;
+use super::part::Part;
+use super::settings::Settings;
+use super::unet::UNet;
+use super::weights::Layout;
+
+/// Names and shapes of the tensors of its denoiser, from the configuration alone.
+///
+/// # Errors
+/// None that a program whose tests pass can have: the configuration is in it.
+pub fn unet_shapes() -> Result<BTreeMap<String, Vec<usize>>> {
+    let config: UNetConfig = Settings::SdxlBase.of_part(Part::Unet)?;
+    Layout::of(|w| UNet::new(&config, w))
+}
+
 /// The text of one file of the folder, by its path in there.
 pub(super) fn text(file: &str) -> Option<&'static str> {
     Some(match file {
