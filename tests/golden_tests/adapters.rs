@@ -79,6 +79,20 @@ fn holds(name: &str, expected: &str) {
     assert!(seen > 0, "`{expected}` says nothing of `{name}`");
 }
 
+/// How far a prediction moves when its texts move by float32's own rounding of the layers behind them, some units in
+/// the last place. At scale 2.2 features reach 30, attention is all but a choice, and this is far above the tolerance:
+/// there no float32 program can say more.
+fn sensitivity(model: &Model, text: &TextEmbeds) -> f64 {
+    let moved = |by: f64| {
+        let prompt_embeds = (&text.prompt_embeds * (1.0 + by)).unwrap();
+        predict(model, &TextEmbeds { prompt_embeds, pooled: text.pooled.clone() })
+    };
+    let off = (moved(2f64.powi(-22)) - moved(-2f64.powi(-22))).unwrap().abs().unwrap();
+    let off = f64::from(off.max_all().unwrap().to_scalar::<f32>().unwrap());
+    println!("a prediction moves by {off:.1e} when its texts move by 2⁻²²");
+    off
+}
+
 /// The prompts behind the inputs, which the test holds to what the inputs say they mean.
 fn prompts() -> Option<Vec<String>> {
     let prompts: Vec<String> = serde_json::from_value(json("adapters/prompts.json")?).unwrap();
@@ -105,18 +119,15 @@ fn holds_with_text(name: &str, expected: &str) {
         let pooled = format!("te.pooled.scale{scale}");
         close(&format!("{name}: {pooled}"), &embeds.pooled, golden.get(&pooled), POOLED * 5.0);
         let eps = format!("eps_with_te.scale{scale}");
-        // At scale 2.2 the features reach 30, and the prediction turns an error of theirs into one forty times as large:
-        // so it is held with the features of the file, and with our own where they are of usual size.
         let given = TextEmbeds { prompt_embeds: wanted.clone(), pooled: golden.get(&pooled).clone() };
+        let allowed = EPS * 2.0 + 4.0 * sensitivity(&model, &given);
         close(
             &format!("{name}: {eps} of the file's texts"),
             &predict(&model, &given),
             golden.get(&eps),
-            EPS * 2.0,
+            allowed,
         );
-        if scale == "1.0" {
-            close(&format!("{name}: {eps}"), &predict(&model, &embeds), golden.get(&eps), EPS * 2.0);
-        }
+        close(&format!("{name}: {eps}"), &predict(&model, &embeds), golden.get(&eps), allowed);
         seen += 1;
     }
     assert!(seen > 0, "`{expected}` says nothing of `{name}`'s texts");

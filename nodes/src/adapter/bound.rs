@@ -168,7 +168,7 @@ pub fn bounded_rank(wanted: usize, gamma: Share, weight_rank: usize) -> usize {
 
 /// Which layers a share bounds the rank of.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Bound {
+pub enum Cap {
     /// Every layer, as the paper's equation 8 says.
     Everywhere(Share),
     /// Convolutions alone, as the paper's files are.
@@ -177,7 +177,7 @@ pub enum Bound {
     Nowhere,
 }
 
-impl Bound {
+impl Cap {
     /// The share on a layer of this kind, if there is one.
     pub fn on(self, is_convolution: bool) -> Option<Share> {
         match self {

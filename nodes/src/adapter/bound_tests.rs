@@ -36,10 +36,10 @@ fn a_decimal_gives_what_its_fraction_gives() {
 #[test]
 fn a_bound_on_convolutions_leaves_linear_layers_alone() {
     let gamma = share("1/40");
-    assert_eq!(Bound::Everywhere(gamma).on(false), Some(gamma));
-    assert_eq!(Bound::Convolutions(gamma).on(true), Some(gamma));
-    assert_eq!(Bound::Convolutions(gamma).on(false), None);
-    assert_eq!(Bound::Nowhere.on(true), None);
+    assert_eq!(Cap::Everywhere(gamma).on(false), Some(gamma));
+    assert_eq!(Cap::Convolutions(gamma).on(true), Some(gamma));
+    assert_eq!(Cap::Convolutions(gamma).on(false), None);
+    assert_eq!(Cap::Nowhere.on(true), None);
 }
 
 #[test]

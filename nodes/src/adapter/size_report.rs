@@ -4,10 +4,10 @@ use flow_engine::Result;
 use safetensors::Dtype;
 use serde::{Serialize, Serializer};
 
-use super::bound::{Bound, Share};
+use super::bound::{Cap, Share};
 use super::layers::{Layers, Reading, Subset};
 use super::shape::{LayerShape, layers_among};
-use super::sizes::{Method, Outline};
+use super::sizes::{Kind, Outline};
 use super::table3;
 use crate::sdxl::base_config;
 
@@ -56,7 +56,7 @@ pub struct RankSizes {
     pub paper: Option<Both<PaperSize>>,
 }
 
-/// The same of both methods.
+/// The same of both kinds.
 #[derive(Debug, Clone, Serialize)]
 pub struct Both<T> {
     /// Of PaRa.
@@ -93,8 +93,8 @@ fn as_text<S: Serializer>(subset: &Subset, serializer: S) -> Result<S::Ok, S::Er
 }
 
 impl<T> Both<T> {
-    fn of(mut one: impl FnMut(Method) -> Result<T>) -> Result<Self> {
-        Ok(Self { para: one(Method::PaRa)?, lora: one(Method::LoRA)? })
+    fn of(mut one: impl FnMut(Kind) -> Result<T>) -> Result<Self> {
+        Ok(Self { para: one(Kind::PaRa)?, lora: one(Kind::LoRA)? })
     }
 
     /// PaRa's first.
@@ -137,10 +137,10 @@ impl SubsetSizes {
         let selection = named.compile()?;
         let chosen: Vec<_> = layers.iter().filter(|layer| selection.holds(&layer.name)).cloned().collect();
         let sizes_at = |rank| {
-            let in_files = || Both::of(|method| Ok(paper_size(subset, method, &chosen, rank, gamma)));
+            let in_files = || Both::of(|kind| Ok(paper_size(subset, kind, &chosen, rank, gamma)));
             Ok(RankSizes {
                 rank,
-                bounded: Both::of(|method| bounded_size(method, &chosen, rank, gamma))?,
+                bounded: Both::of(|kind| bounded_size(kind, &chosen, rank, gamma))?,
                 paper: (reading == Reading::Files).then(in_files).transpose()?,
             })
         };
@@ -149,18 +149,18 @@ impl SubsetSizes {
     }
 }
 
-fn bounded_size(method: Method, layers: &[LayerShape], rank: usize, gamma: Share) -> Result<Size> {
-    let outline = Outline::of(method, layers, rank, Bound::Everywhere(gamma));
+fn bounded_size(kind: Kind, layers: &[LayerShape], rank: usize, gamma: Share) -> Result<Size> {
+    let outline = Outline::of(kind, layers, rank, Cap::Everywhere(gamma));
     Ok(size(&outline, outline.file_bytes(Dtype::F16)?))
 }
 
-fn paper_size(subset: Subset, method: Method, layers: &[LayerShape], rank: usize, gamma: Share) -> PaperSize {
-    let outline = Outline::of(method, layers, rank, table3::bound(gamma));
-    let bytes = table3::file_bytes(subset, method, &outline);
+fn paper_size(subset: Subset, kind: Kind, layers: &[LayerShape], rank: usize, gamma: Share) -> PaperSize {
+    let outline = Outline::of(kind, layers, rank, table3::cap(gamma));
+    let bytes = table3::file_bytes(subset, kind, &outline);
     PaperSize {
         size: size(&outline, bytes),
         listed: table3::listed(bytes),
-        printed: table3::printed(subset, method, rank),
+        printed: table3::printed(subset, kind, rank),
     }
 }
 

@@ -15,23 +15,23 @@ use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 use serde::{Deserialize, Serialize};
 
-use super::bound::{Bound, bounded_rank};
+use super::bound::{Cap, bounded_rank};
 use super::shape::LayerShape;
 
-/// A way to change weights whose size is known from shapes.
+/// An adapter's kind, of those whose size is known from shapes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Method {
+pub enum Kind {
     /// Directions taken away.
     PaRa,
     /// A matrix of low rank added.
     LoRA,
 }
 
-impl Method {
+impl Kind {
     /// The rank that one layer gets of the `wanted` one; 0 leaves it alone.
-    pub fn rank(self, layer: &LayerShape, wanted: usize, bound: Bound) -> usize {
-        match (bound.on(layer.is_convolution()), self) {
+    pub fn rank(self, layer: &LayerShape, wanted: usize, cap: Cap) -> usize {
+        match (cap.on(layer.is_convolution()), self) {
             (Some(gamma), _) => bounded_rank(wanted, gamma, layer.full_rank()),
             (None, Self::PaRa) => wanted.min(layer.full_rank()),
             (None, Self::LoRA) => wanted.min(layer.rows()).min(layer.inputs()),
@@ -67,17 +67,17 @@ pub struct Outline {
 impl Outline {
     /// What an adapter of this rank on these layers holds.
     pub fn of<'a>(
-        method: Method,
+        kind: Kind,
         layers: impl IntoIterator<Item = &'a LayerShape>,
         rank: usize,
-        bound: Bound,
+        cap: Cap,
     ) -> Self {
         let mut outline = Self { layers: 0, tensors: Vec::new() };
         for layer in layers {
-            let rank = method.rank(layer, rank, bound);
+            let rank = kind.rank(layer, rank, cap);
             if rank > 0 {
                 outline.layers += 1;
-                outline.tensors.extend(method.tensors(layer, rank));
+                outline.tensors.extend(kind.tensors(layer, rank));
             }
         }
         outline.tensors.sort();
@@ -128,13 +128,13 @@ mod tests {
     use crate::adapter::layers::{Layers, Reading, Subset};
     use crate::adapter::testing::{part, read, sdxl_layers};
 
-    fn bound(name: &str) -> Bound {
+    fn cap(name: &str) -> Cap {
         let gamma = Share::fraction(1, 40).unwrap();
         match name {
-            "all" => Bound::Everywhere(gamma),
-            "conv" => Bound::Convolutions(gamma),
-            "free" => Bound::Nowhere,
-            other => panic!("there is no bound on {other}"),
+            "all" => Cap::Everywhere(gamma),
+            "conv" => Cap::Convolutions(gamma),
+            "free" => Cap::Nowhere,
+            other => panic!("there is no cap on {other}"),
         }
     }
 
@@ -148,18 +148,18 @@ mod tests {
 
     #[test]
     fn every_count_and_every_byte_is_what_python_computed() {
-        type Row = (String, String, String, Method, Vec<[usize; 4]>);
+        type Row = (String, String, String, Kind, Vec<[usize; 4]>);
         let expected = read("data/expected_sizes.json");
         let (ranks, rows): (Vec<usize>, Vec<Row>) = (part(&expected, "ranks"), part(&expected, "sizes"));
         assert_eq!(rows.len(), 2 * 8 * 3 * 2);
-        for (reading, subset, where_bound, method, sizes) in rows {
+        for (reading, subset, capped, kind, sizes) in rows {
             let layers = chosen(&reading, &subset);
             assert_eq!(sizes.len(), ranks.len());
             for (&rank, expected) in ranks.iter().zip(sizes) {
-                let outline = Outline::of(method, &layers, rank, bound(&where_bound));
+                let outline = Outline::of(kind, &layers, rank, cap(&capped));
                 let [half, single] = [Dtype::F16, Dtype::F32].map(|dtype| outline.file_bytes(dtype).unwrap());
                 let found = [outline.layers(), outline.parameters(), half, single];
-                assert_eq!(found, expected, "{reading} {subset} bound {where_bound} {method:?} {rank}");
+                assert_eq!(found, expected, "{reading} {subset} capped {capped} {kind:?} {rank}");
             }
         }
     }
@@ -167,8 +167,8 @@ mod tests {
     #[test]
     fn a_file_that_is_written_has_the_size_that_was_computed() {
         let layers = chosen("table3", "ExCA-HL");
-        for method in [Method::PaRa, Method::LoRA] {
-            let outline = Outline::of(method, &layers, 2, bound("all"));
+        for kind in [Kind::PaRa, Kind::LoRA] {
+            let outline = Outline::of(kind, &layers, 2, cap("all"));
             let zeros =
                 |shape: &Vec<usize>| Tensor::zeros(shape.as_slice(), DType::F16, &Device::Cpu).unwrap();
             let tensors: HashMap<_, _> =
@@ -176,16 +176,16 @@ mod tests {
             let file = tempfile::NamedTempFile::new().unwrap();
             candle_core::safetensors::save(&tensors, file.path()).unwrap();
             let size = file.path().metadata().unwrap().len();
-            assert_eq!(outline.file_bytes(Dtype::F16).unwrap() as u64, size, "{method:?}");
+            assert_eq!(outline.file_bytes(Dtype::F16).unwrap() as u64, size, "{kind:?}");
         }
     }
 
     #[test]
     fn without_a_bound_a_rank_is_no_larger_than_the_layer() {
         let conv = LayerShape { name: "conv_in".into(), weight: vec![320, 4, 3, 3] };
-        assert_eq!(Method::PaRa.rank(&conv, 128, Bound::Nowhere), 36);
-        assert_eq!(Method::LoRA.rank(&conv, 128, Bound::Nowhere), 4);
-        assert_eq!(Method::PaRa.rank(&conv, 128, bound("all")), 0);
-        assert_eq!(Outline::of(Method::PaRa, [&conv], 128, bound("all")).layers(), 0);
+        assert_eq!(Kind::PaRa.rank(&conv, 128, Cap::Nowhere), 36);
+        assert_eq!(Kind::LoRA.rank(&conv, 128, Cap::Nowhere), 4);
+        assert_eq!(Kind::PaRa.rank(&conv, 128, cap("all")), 0);
+        assert_eq!(Outline::of(Kind::PaRa, [&conv], 128, cap("all")).layers(), 0);
     }
 }

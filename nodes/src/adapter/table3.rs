@@ -2,11 +2,11 @@
 //!
 //! With values of two bytes, gamma = 1/40 on convolutions alone (against their equation 8, and for LoRA too) and a file
 //! as `torch.save` writes it, all 48 sizes of Table 3 come out. What such a file costs beside its values is fitted:
-//! two numbers per method. The values are not.
+//! two numbers for each of the two. The values are not.
 
-use super::bound::{Bound, Share};
+use super::bound::{Cap, Share};
 use super::layers::Subset;
-use super::sizes::{Method, Outline};
+use super::sizes::{Kind, Outline};
 
 /// The ranks of Table 3.
 pub const RANKS: [usize; 3] = [2, 16, 128];
@@ -24,12 +24,12 @@ const PRINTED: [(Subset, [[&str; 2]; 3]); 8] = [
 ];
 
 /// The size that Table 3 prints, if it has one.
-pub fn printed(subset: Subset, method: Method, rank: usize) -> Option<&'static str> {
+pub fn printed(subset: Subset, kind: Kind, rank: usize) -> Option<&'static str> {
     let (_, sizes) = PRINTED.iter().find(|(other, _)| *other == subset)?;
     let column = RANKS.iter().position(|&other| other == rank)?;
-    Some(match method {
-        Method::PaRa => sizes[column][0],
-        Method::LoRA => sizes[column][1],
+    Some(match kind {
+        Kind::PaRa => sizes[column][0],
+        Kind::LoRA => sizes[column][1],
     })
 }
 
@@ -38,17 +38,17 @@ pub const NOTE_ON_RANK_32: &str =
     "Rank 32 is not in Table 3. Table 5 prints 22M and 56M for ExCA, where these files are 24M and 62M.";
 
 /// Where the paper's files bound the rank.
-pub fn bound(gamma: Share) -> Bound {
-    Bound::Convolutions(gamma)
+pub fn cap(gamma: Share) -> Cap {
+    Cap::Convolutions(gamma)
 }
 
 /// What the paper's file of a subset takes, in bytes.
-pub fn file_bytes(subset: Subset, method: Method, outline: &Outline) -> usize {
-    let per_layer = match (method, subset) {
+pub fn file_bytes(subset: Subset, kind: Kind, outline: &Outline) -> usize {
+    let per_layer = match (kind, subset) {
         // Every tensor's path repeats the file's name, and `innoxattn` is two letters longer than `noxattn`.
-        (Method::PaRa, Subset::ExSA) => PARA_LAYER_BYTES + 4.0,
-        (Method::PaRa, _) => PARA_LAYER_BYTES,
-        (Method::LoRA, _) => LORA_LAYER_BYTES,
+        (Kind::PaRa, Subset::ExSA) => PARA_LAYER_BYTES + 4.0,
+        (Kind::PaRa, _) => PARA_LAYER_BYTES,
+        (Kind::LoRA, _) => LORA_LAYER_BYTES,
     };
     let values = VALUE_BYTES * outline.parameters();
     let container = FIXED_BYTES + per_layer * outline.layers() as f64;
@@ -82,31 +82,31 @@ mod tests {
     use crate::adapter::shape::LayerShape;
     use crate::adapter::testing::{part, read, sdxl_layers};
 
-    fn file(subset: Subset, method: Method, rank: usize) -> usize {
+    fn file(subset: Subset, kind: Kind, rank: usize) -> usize {
         let selection = Layers::of(subset, Reading::Files).compile().unwrap();
         let layers: Vec<LayerShape> = sdxl_layers().into_iter().map(|known| known.layer).collect();
         let chosen = layers.iter().filter(|layer| selection.holds(&layer.name));
-        let outline = Outline::of(method, chosen, rank, bound(Share::fraction(1, 40).unwrap()));
-        file_bytes(subset, method, &outline)
+        let outline = Outline::of(kind, chosen, rank, cap(Share::fraction(1, 40).unwrap()));
+        file_bytes(subset, kind, &outline)
     }
 
     #[test]
     fn all_48_sizes_of_table_3_come_out() {
-        type Row = (String, usize, Method, String, usize);
+        type Row = (String, usize, Kind, String, usize);
         let rows: Vec<Row> = part(&read("data/expected_sizes.json"), "table3");
         assert_eq!(rows.len(), 48);
-        for (subset, rank, method, paper, bytes) in rows {
+        for (subset, rank, kind, paper, bytes) in rows {
             let subset = Subset::ALL.into_iter().find(|known| known.name() == subset).unwrap();
-            let found = file(subset, method, rank);
-            assert_eq!(found, bytes, "{subset} {method:?} {rank}");
-            assert_eq!(listed(found), paper, "{subset} {method:?} {rank}");
-            assert_eq!(printed(subset, method, rank), Some(paper.as_str()));
+            let found = file(subset, kind, rank);
+            assert_eq!(found, bytes, "{subset} {kind:?} {rank}");
+            assert_eq!(listed(found), paper, "{subset} {kind:?} {rank}");
+            assert_eq!(printed(subset, kind, rank), Some(paper.as_str()));
         }
     }
 
     #[test]
     fn table_3_has_no_rank_32() {
-        assert_eq!(printed(Subset::ExCA, Method::PaRa, 32), None);
+        assert_eq!(printed(Subset::ExCA, Kind::PaRa, 32), None);
     }
 
     #[test]
