@@ -19,7 +19,7 @@ use crate::sdxl::files::WeightFiles;
 use crate::sdxl::{Checkpoint, Part};
 
 /// The weights in a folder that PEFT saved.
-pub(super) const PEFT_WEIGHTS: &str = "adapter_model.safetensors";
+pub(crate) const PEFT_WEIGHTS: &str = "adapter_model.safetensors";
 /// What PEFT says of them.
 pub(super) const PEFT_CONFIG: &str = "adapter_config.json";
 

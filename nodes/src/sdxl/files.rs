@@ -208,11 +208,6 @@ impl WeightFiles {
         }
     }
 
-    /// The bytes of all tensors as they are stored.
-    pub(crate) fn data_len(&self) -> usize {
-        self.tensors.values().map(|stored| stored.end - stored.start).sum()
-    }
-
     /// The type in which the tensor `name` is stored.
     pub(crate) fn dtype(&self, name: &str) -> Option<Dtype> {
         self.tensors.get(name).map(|stored| stored.dtype)
