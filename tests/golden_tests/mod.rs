@@ -10,6 +10,7 @@ mod para;
 mod precision;
 mod ranks;
 mod sampling;
+mod saving;
 mod scheduler;
 mod single;
 mod text;

@@ -152,7 +152,7 @@ impl<'a> Saving<'a> {
     }
 
     /// Settings and tokenizers, which say what the checkpoint is.
-    fn texts(&self) -> Result<BTreeMap<String, Vec<u8>>> {
+    pub(super) fn texts(&self) -> Result<BTreeMap<String, Vec<u8>>> {
         let mut texts = self.checkpoint.texts()?;
         if let Some(index) = texts.get_mut("model_index.json") {
             amend(index, |index| {
