@@ -3,6 +3,7 @@
 mod support;
 
 mod adapters;
+mod exam;
 mod folder;
 mod mini;
 mod noise;

@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Makes tests/data/peft-para anew: a PaRa by PEFT itself on mini-sdxl's denoiser, and PEFT's prediction with it, which
+# the golden tests hold Flow to. Needs Python 3.10 or newer and a network; the tests need neither.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+python=${PYTHON:-}
+if [ -z "$python" ]; then
+  python3 -m venv target/peft
+  python=target/peft/bin/python
+  "$python" -m pip install --quiet torch diffusers==0.42.1 peft==0.21.2 transformers==5.23.0 safetensors
+fi
+"$python" bench/peft-para.py models/mini-sdxl tests/data/peft-para
+ls -l tests/data/peft-para
