@@ -91,7 +91,7 @@ impl NewFolder {
 ///
 /// # Errors
 /// A folder that cannot be read.
-pub(crate) fn files_below(folder: &Path) -> io::Result<BTreeSet<PathBuf>> {
+fn files_below(folder: &Path) -> io::Result<BTreeSet<PathBuf>> {
     let (mut files, mut folders) = (BTreeSet::new(), vec![PathBuf::new()]);
     while let Some(below) = folders.pop() {
         for entry in fs::read_dir(folder.join(&below))? {

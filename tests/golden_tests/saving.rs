@@ -174,6 +174,42 @@ fn numbers(tensor: &Tensor) -> Vec<f32> {
 }
 
 #[test]
+fn golden_what_was_made_is_saved_byte_by_byte_in_whatever_form() {
+    let Some(path) = file("adapters/para_a.safetensors") else { return };
+    let made = std::fs::read(path).unwrap();
+    let single = read::of_bytes("made", made.clone()).unwrap();
+    let mut saved = Vec::new();
+    save::file(&single, None).unwrap().write(&mut saved).unwrap();
+    assert!(saved == made);
+}
+
+#[test]
+fn golden_a_para_that_peft_made_goes_into_its_folder_and_into_our_file() {
+    let folder = repository().join("tests/data/peft-para");
+    let single = read::open(&folder, Digest::of(b"before")).unwrap();
+    let house = tempfile::tempdir().unwrap();
+    for (name, contents) in save::folder(&single, None).unwrap() {
+        let mut bytes = Vec::new();
+        contents.write(&mut bytes).unwrap();
+        std::fs::write(house.path().join(name), bytes).unwrap();
+    }
+    let mut bytes = Vec::new();
+    save::file(&single, Some(FileDtype::F32)).unwrap().write(&mut bytes).unwrap();
+    let ours = read::of_bytes("ours", bytes).unwrap();
+    assert!(ours.files().shapes().all(|(name, _)| name.starts_with("unet.") && name.ends_with(".para_q")));
+    let again = read::open(house.path(), Digest::of(b"again")).unwrap();
+    let mini = Checkpoint::open(&repository().join("models/mini-sdxl")).unwrap();
+    let mini = Model::new(mini, Digest::of(b"mini"));
+    let apply = |single: Single| mini.with(&single.into(), Scales::both(1.0), false).unwrap();
+    let (before, ours, again) = (apply(single), apply(ours), apply(again));
+    for target in before.applied()[0].bound.targets() {
+        let weight = |model: &Model| model.weight(target, &Device::Cpu).unwrap();
+        assert_eq!(numbers(&weight(&again)), numbers(&weight(&before)));
+        close(&target.tensor, &weight(&ours), &weight(&before), 1e-6);
+    }
+}
+
+#[test]
 fn golden_an_adapter_is_saved_in_the_type_that_is_asked_for() {
     let Some((_, after)) = saved("lora_peft", Some(FileDtype::F16)) else { return };
     for (name, _) in after.files().shapes() {

@@ -6,8 +6,8 @@
 //! Nothing here knows adapters: whoever saves says what each weight is.
 
 use std::collections::BTreeMap;
-use std::io::Write;
-use std::path::Path;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Tensor};
 use flow_engine::{Problem, Result};
@@ -22,7 +22,7 @@ use super::settings;
 use super::single_file::{self, Holder, Shapes};
 use super::write::{Entry, fitting, write};
 use crate::file;
-use crate::folder::{self, NewFolder};
+use crate::folder::NewFolder;
 
 /// Gives the weights of a network by diffusers' names, in float32.
 pub type Weight<'a> = dyn FnMut(Part, &str, &[usize]) -> Result<Tensor> + 'a;
@@ -200,43 +200,53 @@ fn kept_shape(part: Part, shape: &[usize]) -> Vec<usize> {
 /// What is at `path` that a model must not take the place of: everything that Flow did not write.
 pub fn in_the_way(path: &Path) -> Option<Problem> {
     let shown = path.display();
-    let refusal =
-        |message: String| Some(Problem::new(message).hint("name another path, or move away what is there"));
-    if path.is_file() && !is_ours(path) {
-        return refusal(format!("`{shown}` is there, and Flow did not write it"));
-    }
-    if !path.is_dir() {
-        return None;
-    }
-    let files = match folder::files_below(path) {
-        Ok(files) => files,
+    let foreign = match foreign_in(path) {
+        Ok(foreign) => foreign?,
         Err(cause) => return Some(Problem::new(format!("cannot read `{shown}`: {cause}"))),
     };
-    let foreign = files.iter().find(|file| {
-        let path = path.join(file);
-        path.is_symlink() || !is_of_a_model(file) || (is_weights(file) && !is_ours(&path))
-    });
-    if let Some(foreign) = foreign {
-        return refusal(format!("`{shown}` holds `{}`, which Flow did not write", foreign.display()));
-    }
-    let has_weights = files.iter().any(|file| is_weights(file));
-    if files.is_empty() || has_weights {
-        return None;
-    }
-    refusal(format!("`{shown}` is there, and Flow did not write it"))
+    let message = match foreign.as_os_str().is_empty() {
+        true => format!("`{shown}` is there, and Flow did not write it"),
+        false => format!("`{shown}` holds `{}`, which Flow did not write", foreign.display()),
+    };
+    Some(Problem::new(message).hint("name another path, or move away what is there"))
 }
 
-/// Whether a folder that Flow writes has a file of this name.
-fn is_of_a_model(file: &Path) -> bool {
-    let settings = settings::FILES.iter().any(|name| file == Path::new(name));
-    let of_a_tokenizer = ["tokenizer", "tokenizer_2"]
+/// The first thing at `path` or in it that Flow did not write, by its path from there. A folder of another kind is left
+/// at the first look, however large it is.
+fn foreign_in(path: &Path) -> io::Result<Option<PathBuf>> {
+    let itself = Some(PathBuf::new());
+    if !path.is_dir() {
+        return Ok(itself.filter(|_| path.exists() && !is_ours(path)));
+    }
+    let (weights, known) = (Part::ALL.map(|part| PathBuf::from(part.weights_file())), known_files());
+    let (mut folders, mut found) = (vec![PathBuf::new()], false);
+    while let Some(below) = folders.pop() {
+        for entry in std::fs::read_dir(path.join(&below))? {
+            let entry = entry?;
+            let (name, kind) = (below.join(entry.file_name()), entry.file_type()?);
+            found = true;
+            if kind.is_dir() && known.iter().any(|file| file.parent() == Some(&name)) {
+                folders.push(name);
+            } else if !kind.is_file()
+                || !known.contains(&name)
+                || (weights.contains(&name) && !is_ours(&entry.path()))
+            {
+                return Ok(Some(name));
+            }
+        }
+    }
+    // Settings alone are somebody's.
+    let has_weights = weights.iter().any(|file| path.join(file).is_file());
+    Ok(itself.filter(|_| found && !has_weights))
+}
+
+/// The files that a folder may have which Flow writes.
+fn known_files() -> Vec<PathBuf> {
+    let of_tokenizers = ["tokenizer", "tokenizer_2"]
         .iter()
-        .any(|folder| settings::OF_A_TOKENIZER.iter().any(|name| file == Path::new(folder).join(name)));
-    settings || of_a_tokenizer || is_weights(file)
-}
-
-fn is_weights(file: &Path) -> bool {
-    Part::ALL.into_iter().any(|part| file == Path::new(&part.weights_file()))
+        .flat_map(|folder| settings::OF_A_TOKENIZER.iter().map(move |file| Path::new(folder).join(file)));
+    let weights = Part::ALL.map(|part| part.weights_file().into());
+    settings::FILES.iter().map(PathBuf::from).chain(of_tokenizers).chain(weights).collect()
 }
 
 /// Whether Flow wrote a file of weights.

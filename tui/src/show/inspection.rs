@@ -25,7 +25,10 @@ pub fn inspection(file: &Inspection) -> String {
         );
     }
     for note in &file.notes {
-        let _ = write!(text, "\n{note}\n");
+        text.push('\n');
+        for line in note.lines() {
+            let _ = writeln!(text, "{}", harmless(line));
+        }
     }
     let mut add = |table: String| {
         let _ = write!(text, "\n{table}");
