@@ -3,6 +3,7 @@
 //! - [`ops`] is the arithmetic, [`sdxl`] the networks and their files, [`sample`] the walk from
 //!   noise to latents, [`picture`] what comes out.
 //! - [`adapter`] is what changes their weights.
+//! - [`inspect`] says what a file of weights is.
 //! - [`hub`] brings models from the Hugging Face hub, and finds those that are here.
 //! - [`model`], [`conditioning`], [`latents`] and [`report`] are values on wires; [`node`] has one file per kind.
 //! - [`registry()`] lists the kinds.
@@ -12,7 +13,10 @@
 pub mod adapter;
 pub mod conditioning;
 mod device;
+pub mod file;
+mod folder;
 pub mod hub;
+pub mod inspect;
 mod kept;
 pub mod latents;
 pub mod model;

@@ -4,17 +4,21 @@
 //! It is cheap to clone, to print and to send along many wires. Networks are folded once per recipe, device and type,
 //! and kept in the process's shared slot under its byte budget, so that ten nodes on one model load it once.
 
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use flow_engine::{Cx, Digest, Result, Settings, Value};
 
 use crate::adapter::fold::{Applied, Folded, Scales};
 use crate::adapter::names::{Names, Target};
+use crate::adapter::write::{BASE_DIGEST, FileDtype};
 use crate::adapter::{Adapter, Bound, textual_inversion};
 use crate::device;
 use crate::hub;
 use crate::kept::{Kept, Size};
-use crate::sdxl::{Checkpoint, Compute, Part, TextEncoders, Tokenizers, UNet, Vae, Weights};
+use crate::sdxl::save::Saving;
+use crate::sdxl::{Checkpoint, Compute, Part, Source as _, TextEncoders, Tokenizers, UNet, Vae, Weights};
 
 /// A model: the checkpoint that it starts from, and what is applied to it.
 #[derive(Debug, Clone)]
@@ -160,6 +164,60 @@ impl Model {
         Ok(TextPart { tokenizers, encoders })
     }
 
+    /// Writes the model with its adapters folded in, and tells whether anything changed; `progress` hears how many of
+    /// how many tensors are done, and may stop it.
+    ///
+    /// # Errors
+    /// Weights that cannot be read or that the type does not hold, a full disk; what is at `path` then stays.
+    pub fn save(
+        &self,
+        path: &Path,
+        form: Form,
+        dtype: FileDtype,
+        compute: &Compute,
+        progress: &mut dyn FnMut(usize, usize) -> Result<()>,
+    ) -> Result<bool> {
+        let compute = compute.in_f32();
+        let folded = Part::ALL.map(|part| (part, self.folded(part, &compute)));
+        let folded = BTreeMap::from(folded);
+        let saving = Saving::new(&self.checkpoint, dtype.dtype(), &self.title(), self.provenance())?;
+        let (mut done, total) = (0, saving.count());
+        let mut weight = |part, name: &str, shape: &[usize]| {
+            progress(done, total)?;
+            done += 1;
+            folded[&part].tensor(name, shape)
+        };
+        match form {
+            Form::Folder => saving.folder(path, &mut weight),
+            Form::File => saving.file(path, &mut weight),
+        }
+    }
+
+    /// What a person calls it with what is applied to it.
+    fn title(&self) -> String {
+        let names = self.applied.iter().map(|applied| applied.single.name());
+        std::iter::once(self.name().as_str()).chain(names).collect::<Vec<_>>().join(" + ")
+    }
+
+    /// What it is made from, as its files say it.
+    fn provenance(&self) -> BTreeMap<String, String> {
+        let adapter = |Applied { single, scales, .. }: &Applied| {
+            serde_json::json!({
+                "name": single.name(),
+                "kind": single.kind(),
+                "digest": single.digest().to_string(),
+                "unet_scale": scales.unet,
+                "text_encoder_scale": scales.text_encoders,
+            })
+        };
+        let adapters: Vec<_> = self.applied.iter().map(adapter).collect();
+        let mut said = BTreeMap::from([(BASE_DIGEST.to_owned(), self.base.to_string())]);
+        if !adapters.is_empty() {
+            said.insert("adapters".into(), serde_json::Value::Array(adapters).to_string());
+        }
+        said
+    }
+
     fn load<T: Send + Sync + 'static>(
         &self,
         cx: &Cx<'_>,
@@ -194,6 +252,15 @@ impl Model {
             }
         }
     }
+}
+
+/// The form in which a model is saved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// A folder as diffusers saves it.
+    Folder,
+    /// A single file in the original layout.
+    File,
 }
 
 /// The run's settings as the networks want them.

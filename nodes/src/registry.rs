@@ -19,7 +19,9 @@ use crate::node::load_sdxl::LoadSDXL;
 use crate::node::merge::Merge;
 use crate::node::order_report::OrderReport;
 use crate::node::rank_report::RankReport;
+use crate::node::save_adapter::SaveAdapter;
 use crate::node::save_images::SaveImages;
+use crate::node::save_model::SaveModel;
 use crate::node::save_report::SaveReport;
 
 /// Raised whenever a change anywhere in this crate moves any result: it is part of every key.
@@ -40,6 +42,8 @@ pub fn registry() -> Registry {
         NodeType::of::<Convert>(),
         NodeType::of::<OrderReport>(),
         NodeType::of::<RankReport>(),
+        NodeType::of::<SaveAdapter>(),
+        NodeType::of::<SaveModel>(),
         // sampling
         NodeType::of::<DDIMSample>(),
         NodeType::of::<EulerSample>(),

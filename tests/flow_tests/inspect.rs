@@ -61,3 +61,114 @@ fn a_model_that_is_not_known_is_told_with_the_one_that_is() {
     let call = flow(root(), &["inspect", "--sizes", "flux"]);
     assert!(call.code == Some(2) && call.stderr.contains("sdxl"), "{}", call.stderr);
 }
+
+fn inspected(path: &str) -> Value {
+    let call = flow(root(), &["inspect", path, "--json"]);
+    assert_eq!((call.code, call.stderr.as_str()), (Some(0), ""));
+    serde_json::from_str(&call.stdout).unwrap()
+}
+
+#[test]
+fn an_adapter_is_told_with_its_methods_layers_ranks_and_norms() {
+    let report = inspected("tests/golden/adapters/lora_kohya.safetensors");
+    assert_eq!(
+        (&report["what"], &report["adapter"]["methods"][0]),
+        (&"an adapter: LoRA".into(), &"LoRA".into())
+    );
+    assert_eq!(report["metadata"]["ss_network_module"], "networks.lora");
+    let layers = report["adapter"]["layers"].as_array().unwrap();
+    let layer = &layers[0];
+    assert_eq!(layer["layer"], "lora_te1_text_model_encoder_layers_0_mlp_fc1");
+    assert_eq!((&layer["network"], &layer["rank"]), (&"text_encoder".into(), &4.into()));
+    let norms = layer["tensors"].as_array().unwrap().iter().filter(|tensor| tensor["piece"] != "alpha");
+    let squares: f64 = norms.map(|tensor| tensor["norm"].as_f64().unwrap().powi(2)).sum();
+    assert!((layer["norm"].as_f64().unwrap() - squares.sqrt()).abs() < 1e-12, "{layer}");
+    let networks = report["adapter"]["networks"].as_array().unwrap();
+    let counted: u64 = networks.iter().map(|network| network["layers"].as_u64().unwrap()).sum();
+    assert_eq!((networks.len(), counted), (3, layers.len() as u64));
+
+    let para = inspected("tests/golden/adapters/para_a.safetensors");
+    assert_eq!(para["what"], "an adapter: PaRa");
+    let last = &para["adapter"]["layers"][1];
+    assert_eq!(
+        (&last["layer"], &last["rank"], &last["network"]),
+        (&"conv_out".into(), &1.into(), &"unet".into())
+    );
+    assert_eq!(para["total"]["dtypes"][0], "F32");
+}
+
+#[test]
+fn an_adapter_is_drawn_as_tables() {
+    let call = flow(root(), &["inspect", "tests/golden/adapters/para_a.safetensors"]);
+    assert_eq!(call.code, Some(0));
+    let text = call.stdout;
+    assert!(text.starts_with("tests/golden/adapters/para_a.safetensors: an adapter: PaRa\n"), "{text}");
+    let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let row = text.lines().map(words).find(|row| row.last().is_some_and(|last| last == "conv_out"));
+    let row = row.unwrap();
+    assert_eq!((row[0].as_str(), row[2].as_str(), row[3].as_str()), ("1", "F32", "PaRa"));
+    assert!(text.lines().any(|line| words(line) == ["gamma", "0.25"]), "{text}");
+}
+
+#[test]
+fn a_model_is_told_with_its_networks() {
+    let folder = inspected("models/mini-sdxl");
+    assert_eq!(folder["what"], "an SDXL model as diffusers saves it");
+    assert_eq!(folder["notes"].as_array().unwrap().len(), 0);
+    let names = |report: &Value| -> Vec<String> {
+        let networks = report["networks"].as_array().unwrap().iter();
+        networks.map(|network| network["network"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(names(&folder), ["clip", "text_encoder", "text_encoder_2", "unet", "vae"]);
+    let single = inspected("tests/golden/tiny-sdxl.safetensors");
+    assert_eq!(single["what"], "an SDXL checkpoint");
+    assert_eq!(names(&single), ["unet", "vae", "text_encoder", "text_encoder_2"]);
+    let [whole, parts] = [&single["total"], &single["networks"]];
+    let sum: u64 = parts.as_array().unwrap().iter().map(|part| part["parameters"].as_u64().unwrap()).sum();
+    assert_eq!(whole["parameters"].as_u64().unwrap(), sum);
+    let text = flow(root(), &["inspect", "tests/golden/tiny-sdxl.safetensors"]).stdout;
+    assert!(text.contains("text_encoder_2") && text.contains("F16"), "{text}");
+}
+
+#[test]
+fn a_new_word_is_told_with_its_token() {
+    let report = inspected("tests/golden/adapters/textual_inversion.safetensors");
+    assert_eq!(report["what"], "a textual inversion");
+    assert_eq!(
+        (&report["word"]["token"], &report["word"]["vectors"]),
+        (&"textual_inversion".into(), &2.into())
+    );
+}
+
+#[test]
+fn what_is_no_weights_is_refused_with_the_reason() {
+    let workshop = super::Workshop::new();
+    let bytes = std::fs::read(root().join("tests/golden/adapters/para_a.safetensors")).unwrap();
+    std::fs::write(workshop.path("cut.safetensors"), &bytes[..bytes.len() / 2]).unwrap();
+    std::fs::write(workshop.path("empty.safetensors"), "").unwrap();
+    std::fs::write(workshop.path("page.safetensors"), "<html>not found</html>").unwrap();
+    std::fs::write(workshop.path("old.ckpt"), "").unwrap();
+    std::fs::write(workshop.path("none.safetensors"), b"\x02\0\0\0\0\0\0\0{}").unwrap();
+    std::fs::create_dir(workshop.path("folder")).unwrap();
+    for (path, said) in [
+        ("cut.safetensors", "bytes, but the file has"),
+        ("empty.safetensors", "has 0 bytes: it is not a safetensors file"),
+        ("page.safetensors", "is not a safetensors file"),
+        ("old.ckpt", "is a Python pickle"),
+        ("none.safetensors", "holds no tensor"),
+        ("folder", "is a folder without `model_index.json`"),
+        (".", "name a file in it, such as `./cut.safetensors`"),
+        ("gone.safetensors", "does not exist"),
+    ] {
+        let call = flow(&workshop.path(""), &["inspect", path]);
+        assert!(
+            call.code == Some(2) && call.stderr.contains(said),
+            "{path}: {:?} {}",
+            call.code,
+            call.stderr
+        );
+    }
+    for arguments in [&["inspect"][..], &["inspect", "cut.safetensors", "--sizes", "sdxl"]] {
+        assert_eq!(flow(&workshop.path(""), arguments).code, Some(2));
+    }
+}

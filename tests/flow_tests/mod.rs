@@ -9,6 +9,7 @@ mod hub;
 mod inspect;
 mod pictures;
 mod samplers;
+mod saving;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -9,7 +9,7 @@ use flow_nodes::adapter::fold::Scales;
 use flow_nodes::adapter::merge::{Layers, Sum, joint, sum};
 use flow_nodes::adapter::names::Target;
 use flow_nodes::adapter::write::{self, FileDtype, LoraKeys, Metadata};
-use flow_nodes::adapter::{Adapter, read};
+use flow_nodes::adapter::{Adapter, read, save};
 use flow_nodes::model::Model;
 use flow_nodes::sdxl::Part;
 
@@ -129,6 +129,17 @@ fn golden_the_digest_of_a_model_tells_adapters_scales_and_orders_apart() {
     .map(|model| model.digest())
     .collect();
     assert_eq!(digests.len(), 6);
+}
+
+#[test]
+fn golden_saved_in_float32_an_adapter_predicts_the_same() {
+    every_sitter(|sitting| {
+        let mut bytes = Vec::new();
+        let single = &sitting.adapter.steps()[0];
+        save::file(single, Some(FileDtype::F32)).unwrap().write(&mut bytes).unwrap();
+        let saved = read::of_bytes(sitting.name, bytes).unwrap().into();
+        close(sitting.name, &eps(&apply(sitting.base, &saved, 1.0)), &eps(&sitting.applied), AGAIN);
+    });
 }
 
 #[test]

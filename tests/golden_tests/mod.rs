@@ -11,6 +11,7 @@ mod para;
 mod precision;
 mod ranks;
 mod sampling;
+mod saving;
 mod scheduler;
 mod single;
 mod text;

@@ -10,7 +10,7 @@ use flow_nodes::sdxl::{Checkpoint, Compute, OpenOptions, Part, Source};
 use super::sampling::whole_pipeline;
 use super::support::{Golden, file, networks, tiny};
 
-const WHOLE: &str = "tiny-sdxl.safetensors";
+pub(crate) const WHOLE: &str = "tiny-sdxl.safetensors";
 
 /// The set's single file and folder.
 fn both() -> Option<(PathBuf, PathBuf)> {
@@ -18,7 +18,7 @@ fn both() -> Option<(PathBuf, PathBuf)> {
 }
 
 /// The single file with the configuration of the folder.
-fn open(file: &Path, folder: &Path) -> Checkpoint {
+pub(crate) fn open(file: &Path, folder: &Path) -> Checkpoint {
     open_with_vae(file, folder, None)
 }
 
@@ -53,7 +53,7 @@ fn weights(
 }
 
 #[track_caller]
-fn same_tensors(single: &Checkpoint, folder: &Checkpoint, dtype: DType) {
+pub(crate) fn same_tensors(single: &Checkpoint, folder: &Checkpoint, dtype: DType) {
     for part in Part::ALL {
         let names = |checkpoint: &Checkpoint| -> Vec<String> {
             checkpoint.weights(part).shapes().map(|(name, _)| name.to_owned()).collect()

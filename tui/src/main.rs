@@ -31,7 +31,7 @@ enum Verb {
     Nodes(command::nodes::NodesArguments),
     /// Print a graph as a picture for Graphviz or Mermaid.
     Dag(command::dag::DagArguments),
-    /// Say how large adapters are.
+    /// Say what a file of weights is, or how large adapters are.
     Inspect(command::inspect::InspectArguments),
     /// Print the completions for a shell.
     Completions(command::completions::CompletionsArguments),

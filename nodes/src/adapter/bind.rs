@@ -95,7 +95,7 @@ fn refusal(single: &Single, bound: &Bound) -> Problem {
 }
 
 /// The family whose layers a file names or whose text it reads, if that is another than SDXL.
-fn other_family(single: &Single) -> Option<&'static str> {
+pub(crate) fn other_family(single: &Single) -> Option<&'static str> {
     let has = |part: &str| single.layers().iter().any(|layer| layer.module.contains(part));
     if has("single_blocks") || has("single_transformer_blocks") || has("double_blocks") {
         return Some("Flux");

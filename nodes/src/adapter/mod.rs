@@ -28,6 +28,7 @@ pub mod order;
 pub mod para;
 mod peft;
 pub mod read;
+pub mod save;
 pub mod shape;
 mod single;
 pub mod size_report;
@@ -45,6 +46,7 @@ use std::sync::Arc;
 use flow_engine::{Digest, Value};
 
 pub use bind::Bound;
+pub(crate) use bind::other_family;
 pub use method::{Method, Of, Piece, Pieces};
 pub use single::{Layer, Single};
 

@@ -18,9 +18,10 @@ use crate::sdxl::detect::Family;
 use crate::sdxl::files::WeightFiles;
 use crate::sdxl::{Checkpoint, Part};
 
-/// PEFT's two files.
-const PEFT_WEIGHTS: &str = "adapter_model.safetensors";
-const PEFT_CONFIG: &str = "adapter_config.json";
+/// The weights in a folder that PEFT saved.
+pub(crate) const PEFT_WEIGHTS: &str = "adapter_model.safetensors";
+/// What PEFT says of them.
+pub(super) const PEFT_CONFIG: &str = "adapter_config.json";
 
 /// The files that an adapter at `path` consists of, whose bytes decide what it does.
 ///

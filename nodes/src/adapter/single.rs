@@ -21,6 +21,13 @@ pub struct Layer {
     pub(super) pieces: Vec<(&'static str, String)>,
 }
 
+impl Layer {
+    /// Its tensors: what each is to the method, and its name in the file.
+    pub fn tensors(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        self.pieces.iter().map(|(piece, tensor)| (*piece, tensor.as_str()))
+    }
+}
+
 /// One adapter, as one file holds it.
 #[derive(Debug)]
 pub struct Single {

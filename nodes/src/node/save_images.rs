@@ -1,12 +1,14 @@
 //! `SaveImages`: pictures into PNG files that say how they were made.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use flow_engine::{Check, Cx, In, Nature, Node, Problem, Project, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::picture::{Images, Picture, file, png};
+use super::place::Form;
+use crate::file;
+use crate::picture::{Images, Picture, png};
 
 /// Save pictures as PNG files, and hand them on unchanged.
 ///
@@ -29,7 +31,7 @@ impl Node for SaveImages {
     type Output = Images;
 
     fn check(&self, cx: &mut Check<'_>) {
-        if let Err(problem) = self.writable(&cx.path(&self.path)) {
+        if let Err(problem) = PNG.writable(&self.path, &cx.path(&self.path)) {
             cx.problem_with("path", problem);
         }
         if let Some(images) = cx.input(&self.images)
@@ -46,7 +48,7 @@ impl Node for SaveImages {
     fn run(&self, cx: &Cx<'_>) -> Result<Images> {
         let images = cx.input(&self.images)?;
         let files = self.files(images.pictures.len())?;
-        self.writable(&cx.path(&self.path))?;
+        PNG.writable(&self.path, &cx.path(&self.path))?;
         for (index, (picture, file)) in images.pictures.iter().zip(&files).enumerate() {
             let path = cx.path(file);
             file::write_if_changed(&path, &png::encode(&picture.pixels, &texts(picture, cx)?)?)?;
@@ -59,7 +61,7 @@ impl Node for SaveImages {
 
 impl SaveImages {
     fn names_a_file(&self) -> bool {
-        ending(&self.path) == "png"
+        PNG.names_a_file(&self.path)
     }
 
     /// The file of each picture, as a path of the graph.
@@ -83,33 +85,15 @@ impl SaveImages {
             }
         }
     }
-
-    /// Reports what stands in the way of the files.
-    fn writable(&self, full: &Path) -> Result<(), Problem> {
-        let path = &self.path;
-        let ending = ending(path);
-        if ["jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff"].contains(&ending.as_str()) {
-            return Err(Problem::new(format!("`{path}` ends in .{ending}, and pictures are saved as PNG"))
-                .hint("name a folder, or a file that ends in .png"));
-        }
-        if path.contains('\0') {
-            return Err(Problem::new("the path holds a zero byte, which no file system takes"));
-        }
-        if path.trim().is_empty() {
-            return Err(Problem::new("the path is empty").hint("name a folder, such as `out/bear`"));
-        }
-        if self.names_a_file() && full.is_dir() {
-            return Err(Problem::new(format!("`{path}` ends in .png and is a folder")));
-        }
-        let folder = if self.names_a_file() { full.parent().unwrap_or(full) } else { full };
-        file::unwritable(folder).map_or(Ok(()), Err)
-    }
 }
 
-/// The ending of a file's name, in lower case.
-fn ending(path: &str) -> String {
-    PathBuf::from(path).extension().unwrap_or_default().to_string_lossy().to_lowercase()
-}
+/// What pictures are saved as.
+const PNG: Form = Form {
+    ending: "png",
+    others: &["jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff"],
+    saved_as: "pictures are saved as PNG",
+    example: "out/bear",
+};
 
 /// What the file says about the picture.
 fn texts(picture: &Picture, cx: &Cx<'_>) -> Result<Vec<png::TextChunk>> {

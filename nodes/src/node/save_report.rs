@@ -6,7 +6,7 @@ use flow_engine::{Check, Cx, In, Nature, Node, Problem, Project, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::picture::file;
+use crate::file;
 use crate::report::Report;
 
 /// Save a report, and hand it on unchanged.

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use flow_engine::{Problem, Project, Result};
 use glob::{MatchOptions, Pattern, glob_with};
 
+use crate::file::{is_special, special_file};
+
 /// The endings by which a picture is known in a folder, in lower case.
 pub const ENDINGS: [&str; 4] = ["png", "jpg", "jpeg", "webp"];
 
@@ -82,17 +84,6 @@ fn is_picture(path: &Path) -> bool {
     let is_mask = name.ends_with(&format!(".{MASK}"));
     // A dangling link is no folder and stays, so that it is reported.
     ENDINGS.contains(&&*ending) && !is_mask && !name.starts_with('.') && !path.is_dir()
-}
-
-/// Whether it is a pipe, a socket or a device: opening one may wait for ever.
-pub(super) fn is_special(path: &Path) -> bool {
-    fs::metadata(path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir())
-}
-
-/// The refusal of what is neither a file nor a folder.
-pub(super) fn special_file(path: &str) -> Problem {
-    Problem::new(format!("`{path}` is a pipe, a socket or a device, not a file"))
-        .hint("copy what comes out of it into a file, and name that")
 }
 
 fn file_name(path: &Path) -> String {

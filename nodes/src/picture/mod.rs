@@ -4,7 +4,6 @@
 //! made, [`sheet`] puts many pictures on one with [`text`] beside them. Nothing here knows a
 //! graph.
 
-pub mod file;
 pub mod find;
 pub mod generation;
 pub mod png;

@@ -8,7 +8,8 @@ use image::metadata::Orientation;
 use image::{DynamicImage, GrayImage, ImageDecoder, ImageReader, Limits, RgbImage};
 
 use super::Picture;
-use super::find::{caption_file, is_special, mask_file};
+use super::find::{caption_file, mask_file};
+use crate::file::is_special;
 
 /// How many broken files an error names.
 const NAMED: usize = 10;

@@ -33,6 +33,8 @@ pub struct Checkpoint {
     files: Vec<PathBuf>,
     weights: BTreeMap<Part, WeightFiles>,
     settings: Settings,
+    /// The settings of an autoencoder in place of the model's own, if they are its own.
+    vae_settings: Option<PathBuf>,
     index: ModelIndex,
     unet: UNetConfig,
     vae: VaeConfig,
@@ -86,6 +88,7 @@ impl Checkpoint {
             text: [settings.of_part(Part::TextEncoder)?, settings.of_part(Part::TextEncoder2)?],
             scheduler: settings.read("scheduler/scheduler_config.json")?,
             settings,
+            vae_settings: None,
             vae,
         };
         let other = options.vae.as_deref().map(|vae| OtherVae::open(vae, &this.vae)).transpose()?;
@@ -103,6 +106,7 @@ impl Checkpoint {
         this.files = this.deciding_files(other.as_ref());
         if let Some(other) = other {
             this.vae = other.config;
+            this.vae_settings = other.config_file;
             this.weights.insert(Part::Vae, other.weights);
         }
         this.check_widths()?;
@@ -158,6 +162,22 @@ impl Checkpoint {
     /// Every file whose bytes can change a result: configurations, tokenizers, weights. Those in the program are none.
     pub fn files(&self) -> &[PathBuf] {
         &self.files
+    }
+
+    /// The text of every file of settings and tokenizers, by its path in a folder as diffusers saves it: as they are in
+    /// the model's own, where it has one.
+    ///
+    /// # Errors
+    /// Files that have gone since it was opened.
+    pub(super) fn texts(&self) -> Result<BTreeMap<String, Vec<u8>>> {
+        let mut texts = self.settings.texts()?;
+        if let Some(file) = &self.vae_settings {
+            let text = std::fs::read(file);
+            let text =
+                text.map_err(|cause| Problem::new(format!("cannot read `{}`: {cause}", file.display())))?;
+            texts.insert("vae/config.json".into(), text);
+        }
+        Ok(texts)
     }
 
     /// What the folder says it is.

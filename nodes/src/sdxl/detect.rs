@@ -44,7 +44,7 @@ pub enum Family {
 }
 
 /// Parts of names that only adapters have.
-const ADAPTER: [&str; 16] = [
+const ADAPTER: [&str; 19] = [
     ".lora_A.",
     ".lora_B.",
     ".lora_down.",
@@ -59,6 +59,9 @@ const ADAPTER: [&str; 16] = [
     ".oft_",
     ".oft_blocks",
     ".para_B",
+    ".para_q",
+    ".deft_P",
+    ".svdiff_delta",
     "lora_unet_",
     "lora_te",
 ];

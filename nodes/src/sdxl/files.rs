@@ -214,14 +214,14 @@ impl WeightFiles {
         }
     }
 
-    /// The bytes of all tensors as they are stored.
-    pub(crate) fn data_len(&self) -> usize {
-        self.tensors.values().map(|stored| stored.end - stored.start).sum()
-    }
-
     /// The type in which the tensor `name` is stored.
     pub(crate) fn dtype(&self, name: &str) -> Option<Dtype> {
         self.tensors.get(name).map(|stored| stored.dtype)
+    }
+
+    /// What candle calls that type, if weights are read in it.
+    pub(crate) fn stored_dtype(&self, name: &str) -> Option<DType> {
+        weight_dtype(self.dtype(name)?)
     }
 
     /// The shape of the tensor `name`.

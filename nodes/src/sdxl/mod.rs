@@ -17,6 +17,7 @@ mod folder;
 pub mod original;
 mod part;
 mod resnet;
+pub mod save;
 mod settings;
 mod single_file;
 #[cfg(test)]

@@ -35,6 +35,11 @@ impl Part {
         }
     }
 
+    /// Its weights in a folder as diffusers saves it, in one file.
+    pub(super) fn weights_file(self) -> String {
+        format!("{}/{}.safetensors", self.folder(), self.stem())
+    }
+
     /// Whether a stored tensor is what a network wants: old autoencoders keep the linear layers of their attention as
     /// 1x1 convolutions.
     pub(super) fn same_shape(self, wanted: &[usize], found: &[usize]) -> bool {

@@ -1,5 +1,6 @@
 //! Where a model's settings and tokenizers come from: a folder, or the program itself.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use flow_engine::{Problem, Result};
@@ -82,6 +83,33 @@ impl Settings {
         Some(self.folder()?.join(part.folder()).join("config.json"))
     }
 
+    /// The text of every file of settings and of both tokenizers that there is, by its path in a folder.
+    pub(crate) fn texts(&self) -> Result<BTreeMap<String, Vec<u8>>> {
+        let names = FILES.into_iter().map(str::to_owned);
+        let of_tokenizers = ["tokenizer", "tokenizer_2"].into_iter();
+        let of_tokenizers =
+            of_tokenizers.flat_map(|folder| OF_A_TOKENIZER.map(|file| format!("{folder}/{file}")));
+        let texts = names.chain(of_tokenizers).filter_map(|name| match self.text(&name) {
+            Ok(text) => text.map(|text| Ok((name, text))),
+            Err(error) => Some(Err(error)),
+        });
+        texts.collect()
+    }
+
+    fn text(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        let Self::Folder(folder) = self else {
+            let text = base_config::text(name).or_else(|| match name.rsplit_once('/')?.1 {
+                "vocab.json" => Some(base_config::VOCABULARY),
+                "merges.txt" => Some(base_config::MERGES),
+                _ => None,
+            });
+            return Ok(text.map(|text| text.as_bytes().to_vec()));
+        };
+        let file = folder.join(name);
+        let read = file.is_file().then(|| std::fs::read(&file)).transpose();
+        Ok(read.map_err(|cause| Problem::new(format!("cannot read `{}`: {cause}", file.display())))?)
+    }
+
     fn folder(&self) -> Option<&Path> {
         match self {
             Self::Folder(folder) => Some(folder),
@@ -89,6 +117,26 @@ impl Settings {
         }
     }
 }
+
+/// Settings in a folder as diffusers saves it.
+pub(crate) const FILES: [&str; 6] = [
+    "model_index.json",
+    "scheduler/scheduler_config.json",
+    "unet/config.json",
+    "vae/config.json",
+    "text_encoder/config.json",
+    "text_encoder_2/config.json",
+];
+
+/// What the folder of a tokenizer may hold.
+pub(crate) const OF_A_TOKENIZER: [&str; 6] = [
+    "tokenizer.json",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+];
 
 fn built_in(file: &str) -> Result<&'static str> {
     base_config::text(file)

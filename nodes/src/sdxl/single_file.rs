@@ -92,13 +92,17 @@ fn views(file: &WeightFiles, holders: &BTreeMap<String, Holder<'_>>) -> WeightFi
 }
 
 /// What a tensor of the file must be, and which of the networks' tensors are in it.
-struct Holder<'a> {
-    shape: Vec<usize>,
-    pieces: Vec<(&'a str, Take)>,
+pub(super) struct Holder<'a> {
+    pub(super) shape: Vec<usize>,
+    pub(super) pieces: Vec<(&'a str, Take)>,
 }
 
 /// The tensors of the file that hold one part, by name.
-fn holders<'a>(part: Part, wanted: &'a Shapes, names: &OriginalNames) -> BTreeMap<String, Holder<'a>> {
+pub(super) fn holders<'a>(
+    part: Part,
+    wanted: &'a Shapes,
+    names: &OriginalNames,
+) -> BTreeMap<String, Holder<'a>> {
     let mut holders = BTreeMap::new();
     for (name, shape) in wanted {
         let original = names.of(part, name);

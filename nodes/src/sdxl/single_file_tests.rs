@@ -2,8 +2,11 @@
 
 use std::path::Path;
 
+use candle_core::DType;
+
 use super::super::checkpoint::{Checkpoint, OpenOptions};
-use super::super::config::Prediction;
+use super::super::config::{Prediction, SchedulerConfig, UNetConfig};
+use super::super::save::Saving;
 use super::super::settings::Settings;
 use super::super::testing::{fabricate, fabricate_as, repository};
 use super::super::text_encoder::TextEncoder;
@@ -148,6 +151,27 @@ fn marks_of_fine_tunes_are_heeded() {
         (scheduler.prediction_type, scheduler.rescale_betas_zero_snr),
         (Prediction::VPrediction, true)
     );
+}
+
+#[test]
+fn a_folder_of_a_single_file_says_what_the_file_says_of_its_noise() {
+    let mut shapes = sdxl_base();
+    shapes.extend([V_PREDICTION, ZERO_SNR].map(|mark| (mark.to_owned(), vec![0])));
+    let (_kept, file) = fabricate(shapes);
+    let checkpoint = Checkpoint::open(&file).unwrap();
+    let saving = Saving::new(&checkpoint, DType::F16, "a fine-tune", Default::default()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in saving.texts().unwrap() {
+        std::fs::create_dir_all(folder.path().join(&name).parent().unwrap()).unwrap();
+        std::fs::write(folder.path().join(&name), text).unwrap();
+    }
+    let settings = Settings::Folder(folder.path().to_owned());
+    let noise: SchedulerConfig = settings.read("scheduler/scheduler_config.json").unwrap();
+    assert_eq!((noise.prediction_type, noise.rescale_betas_zero_snr), (Prediction::VPrediction, true));
+    let _: UNetConfig = settings.of_part(Part::Unet).unwrap();
+    let prompts = ["a photo of a bear!"];
+    let ids = |settings: &Settings| settings.tokenizers().unwrap().encode(&prompts).unwrap();
+    assert_eq!(ids(&settings), ids(&Settings::SdxlBase));
 }
 
 #[test]

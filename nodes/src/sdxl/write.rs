@@ -4,7 +4,7 @@
 //! tensors at once; here words are sorted, and tensors come one by one. Nothing here knows what the tensors are.
 
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::io::{BufWriter, Write};
 
 use candle_core::{DType, Tensor};
 use flow_engine::{Problem, Result};
@@ -60,14 +60,31 @@ pub fn write(
     }
     let mut header = serde_json::to_vec(&Header { metadata, tensors })?;
     header.resize(header.len().next_multiple_of(8), b' ');
+    // candle writes number by number.
+    let mut to = BufWriter::with_capacity(1 << 20, to);
     to.write_all(&(header.len() as u64).to_le_bytes())?;
     to.write_all(&header)?;
     for entry in entries {
         let tensor = tensor(entry)?.to_dtype(entry.dtype)?;
         anyhow::ensure!(tensor.dims() == entry.shape, "`{}` is {:?}", entry.name, tensor.dims());
-        tensor.write_bytes(&mut &mut *to)?;
+        tensor.write_bytes(&mut to)?;
     }
-    Ok(())
+    Ok(to.flush()?)
+}
+
+/// A tensor in the type of a file.
+///
+/// # Errors
+/// A value that float16 does not hold.
+pub(crate) fn fitting(name: &str, tensor: &Tensor, dtype: DType) -> Result<Tensor> {
+    if dtype == DType::F16 && tensor.dtype() != DType::F16 && tensor.elem_count() > 0 {
+        let largest = tensor.to_dtype(DType::F32)?.abs()?.max_all()?.to_scalar::<f32>()?;
+        if largest > half::f16::MAX.to_f32() {
+            let message = format!("`{name}` holds {largest}, too large for f16");
+            return Err(Problem::new(message).hint("save it with `dtype: F32`").into());
+        }
+    }
+    Ok(tensor.to_dtype(dtype)?)
 }
 
 /// A whole file in memory, tensors in order of name.
