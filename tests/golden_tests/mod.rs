@@ -8,6 +8,7 @@ mod folder;
 mod mini;
 mod noise;
 mod para;
+mod peft_para;
 mod precision;
 mod ranks;
 mod sampling;

@@ -28,6 +28,9 @@ pub struct SettingsArguments {
     /// Precision of the networks: auto, f32, f16 or bf16. `auto` is f32 on a CPU and f16 on a GPU.
     #[arg(long, default_value = "auto", value_parser = auto_or::<Dtype>)]
     pub dtype: Auto<Dtype>,
+    /// Memory that networks may take when no node needs them at the moment, in GiB: those used least recently go first.
+    #[arg(long, value_name = "GIB", default_value_t = 16, value_parser = clap::value_parser!(u32).range(0..=4096))]
+    pub memory: u32,
 }
 
 /// A setting, or none where the program chooses.
@@ -64,9 +67,10 @@ impl GraphArguments {
     }
 
     /// A session for the graph's project.
-    pub fn session(&self, settings: &SettingsArguments) -> Result<Session, Vec<Diagnostic>> {
-        let settings = flow_nodes::settle(settings.device.0, settings.dtype.0).map_err(one)?;
-        Ok(Session::new(flow_nodes::registry(), settings, Project::of(&self.graph)))
+    pub fn session(&self, arguments: &SettingsArguments) -> Result<Session, Vec<Diagnostic>> {
+        let settings = flow_nodes::settle(arguments.device.0, arguments.dtype.0).map_err(one)?;
+        let session = Session::new(flow_nodes::registry(), settings, Project::of(&self.graph));
+        Ok(Session { memory: u64::from(arguments.memory) << 30, ..session })
     }
 
     /// The graph, if its nodes and wires fit together.

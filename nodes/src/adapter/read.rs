@@ -91,7 +91,8 @@ pub fn open_as(path: &Path, token: Option<&str>, digest: Digest) -> Result<Singl
 fn stem(path: &Path) -> String {
     let name = if path.is_dir() { path.file_name() } else { path.file_stem() };
     let name = name.unwrap_or(path.as_os_str()).to_string_lossy();
-    name.strip_suffix(".para").unwrap_or(&name).to_owned()
+    let bare = [".para", ".lora"].into_iter().find_map(|kind| name.strip_suffix(kind));
+    bare.unwrap_or(&name).to_owned()
 }
 
 fn is_checkpoint(path: &Path) -> Result<bool> {
