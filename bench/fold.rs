@@ -3,8 +3,8 @@
 //! `cargo bench -p flow-nodes --bench fold` makes a file of SDXL's denoiser with made-up weights (5.1 GB in float16,
 //! under `target/`, kept for the next time) and one of the PaRa, and prints, for the layers of ExCA: the time to fold
 //! them into float32, beside the matrix products alone plus one read of the file and one write of the weights at the
-//! rate at which memory is copied here; each several times, so that the spread is seen. Then the peak of anonymous
-//! memory above the folded weights. Skipped with a message where the disk has no room.
+//! rate at which memory is copied here, to memory in use and to fresh memory; each several times, so that the spread is
+//! seen. Then the peak of anonymous memory above the folded weights. Skipped with a message where the disk has no room.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use candle_core::{DType, Device, Tensor};
 use flow_engine::Result;
+use flow_nodes::adapter::fold::changed;
 use flow_nodes::adapter::layers::Layers;
 use flow_nodes::adapter::shape::{LayerShape, layers_among};
 use flow_nodes::adapter::{read, write};
@@ -94,16 +95,18 @@ fn seconds<T>(work: impl FnOnce() -> Result<T>) -> Result<f64> {
     Ok(seconds)
 }
 
-/// Seconds per byte that is read or written, while memory is copied to memory that was touched before: a copied byte is
-/// both.
-fn seconds_per_byte() -> Result<f64> {
+/// Seconds per byte that is read or written while memory is copied, to memory that was touched before and to fresh
+/// memory, whose pages the system has yet to give: a copied byte is both read and written.
+fn seconds_per_byte() -> Result<[f64; 2]> {
     let (source, mut target) = (vec![1u8; 1 << 30], vec![2u8; 1 << 30]);
-    let copied = seconds(|| {
+    let touched = seconds(|| {
         target.copy_from_slice(std::hint::black_box(&source));
         std::hint::black_box(&target);
         Ok(())
     })?;
-    Ok(copied / (2u64 << 30) as f64)
+    drop(target);
+    let fresh = seconds(|| Ok(std::hint::black_box(std::hint::black_box(&source).clone())))?;
+    Ok([touched, fresh].map(|seconds| seconds / (2u64 << 30) as f64))
 }
 
 fn main() -> Result<()> {
@@ -133,9 +136,9 @@ fn main() -> Result<()> {
         let name = format!("unet.{}", layer.name);
         let own = single.layers().iter().find(|own| own.module == name);
         let own = own.ok_or_else(|| anyhow::anyhow!("`{name}` is missing"))?;
-        own.method.apply(convert(layer)?, &single.pieces(own), 1.0)
+        changed(&single, own, convert(layer)?, 1.0)
     };
-    println!("round | fold s | products s | read + write s | ratio");
+    println!("round | fold s | products s | copy s | copy to fresh memory s | ratio | ratio to fresh memory");
     for round in 1..=ROUNDS {
         let mut products = 0.0;
         for layer in &layers {
@@ -143,8 +146,13 @@ fn main() -> Result<()> {
             products += seconds(|| remove_span(weight, &q))?;
         }
         let folded = seconds(|| layers.iter().try_for_each(|layer| fold(layer).map(drop)))?;
-        let copies = seconds_per_byte()? * (2 * weights + 4 * weights) as f64;
-        println!("{round} | {folded:.2} | {products:.2} | {copies:.2} | {:.2}", folded / (products + copies));
+        let bytes = (2 * weights + 4 * weights) as f64;
+        let [touched, fresh] = seconds_per_byte()?.map(|seconds| seconds * bytes);
+        println!(
+            "{round} | {folded:.2} | {products:.2} | {touched:.2} | {fresh:.2} | {:.2} | {:.2}",
+            folded / (products + touched),
+            folded / (products + fresh)
+        );
     }
     let before = anonymous();
     let (kept, peak) = watched(|| layers.iter().map(fold).collect::<Result<Vec<_>>>());

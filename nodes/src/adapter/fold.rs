@@ -9,7 +9,7 @@ use flow_engine::{Problem, Result};
 use rayon::prelude::*;
 
 use super::names::Target;
-use super::{Bound, Single};
+use super::{Bound, Layer, Single};
 use crate::sdxl::files::WeightFiles;
 use crate::sdxl::weights::{Compute, Source};
 use crate::sdxl::{Checkpoint, Part};
@@ -59,15 +59,21 @@ impl Applied {
     /// Values in the adapter that are no numbers, or that make such a weight.
     pub fn apply(&self, target: &Target, weight: Tensor) -> Result<Tensor> {
         let Some(layer) = self.bound.layer(&self.single, target) else { return Ok(weight) };
-        let pieces = self.single.pieces(layer);
-        let changed = layer.method.apply(weight, &pieces, self.scales.of(target.part))?;
-        if all_finite(&changed)? {
-            return Ok(changed);
-        }
-        let message =
-            format!("`{}` makes `{}` a weight that is no number", self.single.name(), target.tensor);
-        Err(Problem::new(message).hint("is its scale too large, or did its training diverge?").into())
+        changed(&self.single, layer, weight, self.scales.of(target.part))
     }
+}
+
+/// `W -> W'` for one layer of an adapter, in float32.
+///
+/// # Errors
+/// Values in the adapter that are no numbers, or that make such a weight.
+pub fn changed(single: &Single, layer: &Layer, weight: Tensor, scale: f64) -> Result<Tensor> {
+    let changed = layer.method.apply(weight, &single.pieces(layer), scale)?;
+    if all_finite(&changed)? {
+        return Ok(changed);
+    }
+    let message = format!("`{}` makes `{}` a weight that is no number", single.name(), layer.module);
+    Err(Problem::new(message).hint("is its scale too large, or did its training diverge?").into())
 }
 
 /// The tensors of one network, adapters folded in.
