@@ -1,5 +1,6 @@
 //! One file per side of the program, and the tools that they share.
 
+mod adapters;
 mod broken_adapters;
 mod broken_graphs;
 mod broken_models;

@@ -2,10 +2,10 @@
 //!
 //! What a node makes is the very bytes that its file would hold, so that a graph and what it saved never differ.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use candle_core::{DType, Device, Tensor};
-use flow_engine::Result;
+use flow_engine::{Problem, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -139,7 +139,7 @@ pub fn lora(
 /// A PaRa as PEFT keeps it (its DEFT tuner with `para=True`): linear layers of the denoiser only.
 ///
 /// # Errors
-/// Every layer that PEFT has no PaRa for.
+/// Every layer that PEFT has no PaRa for; layers of unequal ranks, which its configuration cannot say.
 pub fn deft(
     name: &str,
     spans: &BTreeMap<Target, (basis::Matrix, Vec<usize>)>,
@@ -154,9 +154,7 @@ pub fn deft(
             "PEFT has PaRa for linear layers of the denoiser only, and `{name}` also changes:\n  {}",
             foreign.join("\n  ")
         );
-        return Err(flow_engine::Problem::new(message)
-            .hint("convert it `to: LoRA`, which has every layer")
-            .into());
+        return Err(Problem::new(message).hint("convert it `to: LoRA`, which has every layer").into());
     }
     let mut tensors = BTreeMap::new();
     for (target, (q, _)) in spans {
@@ -166,16 +164,24 @@ pub fn deft(
         tensors.insert(format!("base_model.model.{module}.deft_P"), tensor);
     }
     let modules: Vec<_> = spans.keys().map(|target| target.tensor.trim_end_matches(".weight")).collect();
-    let rank = spans.values().map(|(q, _)| q.ncols()).max().unwrap_or_default();
-    let ranks: serde_json::Map<_, _> = spans
-        .iter()
-        .map(|(target, (q, _))| (target.tensor.trim_end_matches(".weight").to_owned(), q.ncols().into()))
-        .collect();
+    let ranks: BTreeSet<_> = spans.values().map(|(q, _)| q.ncols()).collect();
+    let (Some(rank), 1) = (ranks.first(), ranks.len()) else {
+        return Err(unequal_ranks(name, &ranks).into());
+    };
     let config = serde_json::json!({
-        "peft_type": "DEFT", "para": true, "decomposition_method": "qr", "r": rank, "rank_pattern": ranks,
-        "target_modules": modules, "inference_mode": true,
+        "peft_type": "DEFT", "para": true, "decomposition_method": "qr", "r": rank, "target_modules": modules,
+        "inference_mode": true,
     });
     let metadata =
         [("format".to_owned(), "pt".to_owned()), (peft::CONFIG.to_owned(), config.to_string())].into();
     read::of_bytes(name, bytes(&tensors, &metadata)?)
+}
+
+fn unequal_ranks(name: &str, ranks: &BTreeSet<usize>) -> Problem {
+    let ranks: Vec<_> = ranks.iter().map(ToString::to_string).collect();
+    let ranks = ranks.join(", ");
+    Problem::new(format!(
+        "PEFT has one rank for all layers of a PaRa, and `{name}` has layers of rank {ranks}"
+    ))
+    .hint("convert it `to: LoRA`, which has a rank for each layer")
 }

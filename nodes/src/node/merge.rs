@@ -24,7 +24,8 @@ use crate::model::Model;
 ///
 /// LoRAs merge exactly by `Concatenate`, at the sum of their ranks. `AddFactors` adds `up` to `up` and `down` to `down`
 /// as some tools do: it is *not* the sum of the LoRAs, and its error is measured. `Cut` is the nearest to the sum of a
-/// smaller rank, and its error is measured too.
+/// smaller rank, and its error is measured too. The merged file says in its metadata, as `merge_error`, whether it is
+/// exact or by which share of the norm it is not.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Merge {
@@ -47,6 +48,11 @@ pub struct Merge {
     #[serde(default = "full")]
     pub dtype: FileDtype,
 }
+
+/// Under which name a merged file says by which share of its norm it misses what was merged.
+const ERROR: &str = "merge_error";
+/// What it says if it does not.
+const EXACT: &str = "exact";
 
 fn full() -> FileDtype {
     FileDtype::F32
@@ -158,8 +164,13 @@ impl Merge {
         };
         let joint = merge::joint(&layers, cap, |done| cx.progress(done, total, "layer"))?;
         tell(&joint, cx);
+        let mut says = self.says(singles, "the joint span of");
+        let error = match joint.cut {
+            0 => EXACT.to_owned(),
+            cut => format!("{cut} directions beyond the bound are left out"),
+        };
+        says.insert(ERROR.into(), error);
         let spans = joint.spans;
-        let says = self.says(singles, "the joint span of");
         Ok(write::para(cx.node(), &spans, self.dtype, says)?.into())
     }
 
@@ -182,7 +193,8 @@ impl Merge {
         let summed = merge::sum(&layers, &weights, how, |done| cx.progress(done, total, "layer"))?;
         cx.metric("relative error", summed.error, None, "");
         let mut says = self.says(&singles, "the sum of");
-        says.insert("merge_error".into(), format!("{:e}", summed.error));
+        let error = if how == Sum::Concatenated { EXACT.to_owned() } else { format!("{:e}", summed.error) };
+        says.insert(ERROR.into(), error);
         let shapes = |target: &Target| summed.shapes[target].clone();
         Ok(write::lora(cx.node(), &summed.changes, shapes, LoraKeys::Kohya, self.dtype, says)?.into())
     }
