@@ -6,11 +6,11 @@
 //! rate at which memory is copied here, to memory in use and to fresh memory; each several times, so that the spread is
 //! seen. Then the peak of anonymous memory above the folded weights. Skipped with a message where the disk has no room.
 
+mod memory;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use candle_core::{DType, Device, Tensor};
 use flow_engine::Result;
@@ -22,6 +22,7 @@ use flow_nodes::ops::remove_span;
 use flow_nodes::sdxl::base_config::unet_shapes;
 use flow_nodes::sdxl::files::WeightFiles;
 use flow_nodes::sdxl::write::Entry;
+use memory::watched;
 
 const RANK: usize = 8;
 const ROUNDS: usize = 5;
@@ -62,31 +63,6 @@ fn denoiser(folder: &Path, shapes: &BTreeMap<String, Vec<usize>>) -> Result<Opti
     Ok(Some(file))
 }
 
-/// Anonymous memory of this process, in MiB.
-fn anonymous() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap_or_default();
-    line.split_whitespace().next().and_then(|kib| kib.parse::<usize>().ok()).unwrap_or_default() / 1024
-}
-
-/// Runs `work`; gives its result and the peak of anonymous memory in MiB.
-fn watched<T>(work: impl FnOnce() -> T) -> (T, usize) {
-    let (peak, done) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
-    let watcher = std::thread::spawn({
-        let (peak, done) = (Arc::clone(&peak), Arc::clone(&done));
-        move || {
-            while !done.load(Ordering::Relaxed) {
-                peak.fetch_max(anonymous(), Ordering::Relaxed);
-                std::thread::sleep(Duration::from_millis(2));
-            }
-        }
-    });
-    let result = work();
-    done.store(true, Ordering::Relaxed);
-    watcher.join().expect("the watcher only reads a file");
-    (result, peak.load(Ordering::Relaxed))
-}
-
 fn seconds<T>(work: impl FnOnce() -> Result<T>) -> Result<f64> {
     let started = Instant::now();
     let result = work()?;
@@ -110,6 +86,9 @@ fn seconds_per_byte() -> Result<[f64; 2]> {
 }
 
 fn main() -> Result<()> {
+    if !std::env::args().any(|argument| argument == "--bench") {
+        return Ok(()); // called as a test
+    }
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/fold");
     std::fs::create_dir_all(&folder)?;
     let shapes = unet_shapes()?;
@@ -154,13 +133,12 @@ fn main() -> Result<()> {
             folded / (products + fresh)
         );
     }
-    let before = anonymous();
-    let (kept, peak) = watched(|| layers.iter().map(fold).collect::<Result<Vec<_>>>());
+    let (kept, peak, _) = watched(|| layers.iter().map(fold).collect::<Result<Vec<_>>>());
     let largest = layers.iter().map(|layer| layer.rows() * layer.columns()).max().unwrap_or_default();
     println!(
         "memory: {} MiB of folded weights, peak {} MiB above the start, largest layer {} MiB",
         kept?.iter().map(|weight| weight.elem_count() * 4).sum::<usize>() >> 20,
-        peak.saturating_sub(before),
+        peak,
         (largest * 4) >> 20
     );
     Ok(())

@@ -3,14 +3,13 @@
 //! `cargo bench -p flow-nodes --bench vae_memory -- 1024` prints the peak of the process's anonymous memory (`RssAnon`
 //! of `/proc/self/status`, so only on Linux) above what the weights take, and the time, for a square picture.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+mod memory;
 
 use candle_core::{Device, Tensor};
 use flow_engine::Result;
 use flow_nodes::sdxl::config::VaeConfig;
 use flow_nodes::sdxl::{Source, Vae, Weights};
+use memory::{anonymous, watched};
 
 /// Made-up weights: scattered numbers that keep activations near one.
 struct MadeUp;
@@ -30,32 +29,6 @@ impl Source for MadeUp {
         };
         Ok(Tensor::from_vec((0..count).map(number).collect::<Vec<f32>>(), shape, &Device::Cpu)?)
     }
-}
-
-/// Anonymous memory of this process, in MiB.
-fn anonymous() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap_or_default();
-    line.split_whitespace().next().and_then(|kib| kib.parse::<usize>().ok()).unwrap_or_default() / 1024
-}
-
-/// Runs `work`; gives its result, the peak of anonymous memory above the start in MiB, and the seconds.
-fn watched<T>(work: impl FnOnce() -> T) -> (T, usize, f64) {
-    let (before, started) = (anonymous(), Instant::now());
-    let (peak, done) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
-    let watcher = std::thread::spawn({
-        let (peak, done) = (Arc::clone(&peak), Arc::clone(&done));
-        move || {
-            while !done.load(Ordering::Relaxed) {
-                peak.fetch_max(anonymous(), Ordering::Relaxed);
-                std::thread::sleep(Duration::from_millis(2));
-            }
-        }
-    });
-    let result = work();
-    done.store(true, Ordering::Relaxed);
-    watcher.join().expect("the watcher only reads a file");
-    (result, peak.load(Ordering::Relaxed).saturating_sub(before), started.elapsed().as_secs_f64())
 }
 
 fn main() {

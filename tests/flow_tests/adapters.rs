@@ -24,6 +24,12 @@ fn inspected(workshop: &Workshop, file: &str) -> String {
     call.stdout
 }
 
+/// The pixels that the graph saves as `a.png` and `b.png`.
+fn drawn(workshop: &Workshop) -> [Vec<u8>; 2] {
+    workshop.run(&[]);
+    ["a.png", "b.png"].map(|name| image::open(workshop.path(name)).unwrap().to_rgb8().into_raw())
+}
+
 fn refused(nodes: &str, code: i32, words: &[&str]) {
     let call = with_adapters(nodes).call("run", &["--ui", "plain"]);
     assert_eq!(call.code, Some(code), "{}", call.stderr);
@@ -96,9 +102,7 @@ fn a_converted_list_draws_the_same_picture_as_the_list() {
         "a out": SaveImages(images: "a", path: "a.png"),
         "b out": SaveImages(images: "b", path: "b.png"),"#,
     );
-    workshop.run(&[]);
-    let pixels = |name: &str| image::open(workshop.path(name)).unwrap().to_rgb8().into_raw();
-    let (a, b) = (pixels("a.png"), pixels("b.png"));
+    let [a, b] = drawn(&workshop);
     let most = a.iter().zip(&b).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
     assert!(most <= 1, "{most} levels apart");
 }
@@ -115,9 +119,8 @@ fn the_order_of_two_adapters_is_seen_in_the_picture() {
         "a out": SaveImages(images: "a", path: "a.png"),
         "b out": SaveImages(images: "b", path: "b.png"),"#,
     );
-    workshop.run(&[]);
-    let pixels = |name: &str| image::open(workshop.path(name)).unwrap().to_rgb8().into_raw();
-    assert_ne!(pixels("a.png"), pixels("b.png"));
+    let [a, b] = drawn(&workshop);
+    assert_ne!(a, b);
 }
 
 #[test]
