@@ -170,3 +170,7 @@ fn brought_to(weight: &Tensor, norms: &Tensor) -> Result<Tensor> {
     let ratio = norms.reshape(found.shape())?.div(&found)?;
     Ok(weight.broadcast_mul(&ratio)?)
 }
+
+#[cfg(test)]
+#[path = "lora_tests.rs"]
+mod tests;
