@@ -3,11 +3,6 @@
 # the golden tests hold Flow to. Needs Python 3.10 or newer and a network; the tests need neither.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-python=${PYTHON:-}
-if [ -z "$python" ]; then
-  python3 -m venv target/peft
-  python=target/peft/bin/python
-  "$python" -m pip install --quiet torch diffusers==0.42.1 peft==0.21.2 transformers==5.23.0 safetensors
-fi
+. bench/peft-environment.sh
 "$python" bench/peft-para.py models/mini-sdxl tests/data/peft-para
 ls -l tests/data/peft-para

@@ -3,12 +3,7 @@
 # and a network; the tests need neither.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-python=${PYTHON:-}
-if [ -z "$python" ]; then
-  python3 -m venv target/peft
-  python=target/peft/bin/python
-  "$python" -m pip install --quiet torch diffusers==0.42.1 peft==0.21.2 transformers==5.23.0 safetensors
-fi
+. bench/peft-environment.sh
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 para=models/adapters/bear_plushie.para.safetensors

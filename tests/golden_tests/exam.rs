@@ -48,7 +48,7 @@ fn sitter(name: &str, base: &Model) -> Option<Adapter> {
     let lora = base.with(&adapter("lora_kohya")?, Scales::both(1.0), false).unwrap();
     let difference = |target: &Target| {
         let [before, after] = [base, &lora].map(|model| model.weight(target, &Device::Cpu).unwrap());
-        (format!("unet.{}.diff", target.tensor.trim_end_matches(".weight")), (after - before).unwrap())
+        (format!("unet.{}.diff", target.module()), (after - before).unwrap())
     };
     let changed = lora.applied()[0].bound.targets().filter(|target| target.part == Part::Unet);
     let bytes = flow_nodes::sdxl::write::bytes(&changed.map(difference).collect(), &Metadata::new()).unwrap();

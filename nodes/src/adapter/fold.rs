@@ -4,6 +4,8 @@
 //! read in float32, goes through them in order, and only then becomes the type of the run. So one layer at a time is
 //! in float32, and nothing is folded that no network asks for.
 
+use std::sync::Arc;
+
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Shape, Tensor};
 use flow_engine::{Problem, Result};
 use rayon::prelude::*;
@@ -13,7 +15,6 @@ use super::{Bound, Layer, Single};
 use crate::sdxl::files::WeightFiles;
 use crate::sdxl::weights::{Compute, Source};
 use crate::sdxl::{Checkpoint, Part};
-use std::sync::Arc;
 
 /// How strongly an adapter is applied: `W' = W + scale (..)`, 1 as trained.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -21,6 +21,13 @@ pub struct Target {
     pub tensor: String,
 }
 
+impl Target {
+    /// The layer whose weight it is, by its diffusers name; another tensor's own name.
+    pub fn module(&self) -> &str {
+        self.tensor.strip_suffix(".weight").unwrap_or(&self.tensor)
+    }
+}
+
 /// The layers of a model by every name that files have for them.
 #[derive(Debug)]
 pub struct Names {
@@ -144,7 +151,7 @@ fn without_processor(module: &str) -> String {
 
 /// What kohya's files call a layer, with diffusers' names.
 pub fn kohya_name(target: &Target) -> String {
-    let module = target.tensor.trim_end_matches(".weight").replace('.', "_");
+    let module = target.module().replace('.', "_");
     let part = match target.part {
         Part::TextEncoder => "te1",
         Part::TextEncoder2 => "te2",

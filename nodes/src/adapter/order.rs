@@ -23,14 +23,14 @@ pub struct Erasure {
     pub cosines: Vec<f64>,
 }
 
-/// How much of one LoRA one later PaRa erases, over all layers that both change.
+/// How much of one LoRA one later PaRa erases.
 #[derive(Debug, Clone)]
 pub struct Erased {
     /// The PaRa's name.
     pub para: String,
     /// The LoRA's name.
     pub lora: String,
-    /// `‖Q Qᵀ B A‖ / ‖B A‖` over all layers of the LoRA in the denoiser.
+    /// `‖Q Qᵀ B A‖ / ‖B A‖` over all layers of the LoRA.
     pub share: f64,
 }
 

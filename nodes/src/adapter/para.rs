@@ -35,7 +35,7 @@ impl Method for Para {
     }
 
     fn check(&self, pieces: &Pieces<'_>, shape: &[usize]) -> Result<(), String> {
-        if pieces.has("deft_R") || pieces.flag("para") == Some(false) {
+        if !is_projection(pieces) {
             return Err("it is DEFT with a second matrix, which is no PaRa (`para` is false)".into());
         }
         let found = pieces.needed(SPAN)?;
@@ -60,6 +60,11 @@ impl Method for Para {
         let q = basis::tensor(q.as_ref(), &[q.nrows(), q.ncols()], weight.device())?;
         remove_span(weight, &q)
     }
+}
+
+/// Whether the pieces are PaRa's; PEFT's of that name may be its DEFT, with a second matrix.
+pub(super) fn is_projection(pieces: &Pieces<'_>) -> bool {
+    !pieces.has("deft_R") && pieces.flag("para") != Some(false)
 }
 
 /// The orthonormal basis of what a layer's piece removes.

@@ -138,13 +138,9 @@ fn copy(files: &WeightFiles, dtype: Option<DType>, metadata: &Metadata, to: &mut
     crate::sdxl::write::write(to, &entries, metadata, tensor)
 }
 
-/// Whether it is PaRa alone; PEFT's tensors of that name may be its DEFT, with a second matrix.
+/// Whether it is PaRa alone.
 fn is_para(single: &Single) -> bool {
-    let para = |layer| {
-        let pieces = single.pieces(layer);
-        !pieces.has("deft_R") && pieces.flag("para") != Some(false)
-    };
-    single.is("PaRa") && single.layers().iter().all(para)
+    single.is("PaRa") && single.layers().iter().all(|layer| para::is_projection(&single.pieces(layer)))
 }
 
 fn in_our_form(single: &Single) -> bool {

@@ -66,7 +66,7 @@ pub fn para(
 ) -> Result<Single> {
     let mut tensors = BTreeMap::new();
     for (target, q) in spans.iter().filter(|(_, q)| q.ncols() > 0) {
-        let module = target.tensor.trim_end_matches(".weight");
+        let module = target.module();
         let tensor =
             basis::tensor(q.as_ref(), &[q.nrows(), q.ncols()], &Device::Cpu)?.to_dtype(dtype.dtype())?;
         tensors.insert(format!("{}.{module}.para_q", target.part.folder()), tensor);
@@ -114,8 +114,7 @@ pub fn lora(
                 tensors.insert(format!("{module}.alpha"), alpha);
             }
             LoraKeys::Peft => {
-                let module =
-                    format!("{}.{}", target.part.folder(), target.tensor.trim_end_matches(".weight"));
+                let module = format!("{}.{}", target.part.folder(), target.module());
                 tensors.insert(format!("{module}.lora_A.weight"), down);
                 tensors.insert(format!("{module}.lora_B.weight"), up);
             }
@@ -158,12 +157,12 @@ pub fn deft(
     }
     let mut tensors = BTreeMap::new();
     for (target, (q, _)) in spans {
-        let module = target.tensor.trim_end_matches(".weight");
+        let module = target.module();
         let tensor =
             basis::tensor(q.as_ref(), &[q.nrows(), q.ncols()], &Device::Cpu)?.to_dtype(dtype.dtype())?;
         tensors.insert(format!("base_model.model.{module}.deft_P"), tensor);
     }
-    let modules: Vec<_> = spans.keys().map(|target| target.tensor.trim_end_matches(".weight")).collect();
+    let modules: Vec<_> = spans.keys().map(|target| target.module()).collect();
     let ranks: BTreeSet<_> = spans.values().map(|(q, _)| q.ncols()).collect();
     let (Some(rank), 1) = (ranks.first(), ranks.len()) else {
         return Err(unequal_ranks(name, &ranks).into());

@@ -71,7 +71,7 @@ fn para_and_lora(para: &Applied, lora: &Applied, cx: &Cx<'_>) -> Result<Report> 
     cx.metric("erased share", share, None, "");
     let rows = layers.iter().map(|layer| {
         vec![
-            Cell::Text(layer.target.tensor.trim_end_matches(".weight").to_owned()),
+            Cell::Text(layer.target.module().to_owned()),
             Cell::Number(layer.erased),
             Cell::Number(layer.added),
             Cell::Number(if layer.added > 0.0 { layer.erased / layer.added } else { 0.0 }),
@@ -104,7 +104,7 @@ fn two_paras(first: &Applied, second: &Applied, cx: &Cx<'_>) -> Result<Report> {
         in_turn += meeting.in_turn();
         gap = gap.max(meeting.gap());
         rows.push(vec![
-            Cell::Text(target.tensor.trim_end_matches(".weight").to_owned()),
+            Cell::Text(target.module().to_owned()),
             Cell::Count(meeting.ranks[0]),
             Cell::Count(meeting.ranks[1]),
             Cell::Count(meeting.joint),

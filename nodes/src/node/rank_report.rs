@@ -62,15 +62,15 @@ impl Node for RankReport {
         for (done, target) in targets.iter().enumerate() {
             let measured = measure(&model, target)?;
             if measured.columns > 0 && measured.lost() < measured.columns as i64 {
-                stubborn.push(format!("`{}`", module(target)));
+                stubborn.push(format!("`{}`", target.module()));
             }
             report.rows.push(self.row(target, measured));
             cx.progress(done + 1, targets.len(), "layer")?;
         }
         if !stubborn.is_empty() {
             report.notes.push(format!(
-                "On {} layers a PaRa lowers the rank by fewer than its columns, because these are free and need not \
-                 lie in the column space of the weight: {}.",
+                "On {} layers a PaRa lowers the rank by fewer than its columns, because these need not lie in the \
+                 column space of the weight, or because two PaRas meet there: {}.",
                 stubborn.len(),
                 stubborn.join(", ")
             ));
@@ -80,16 +80,12 @@ impl Node for RankReport {
     }
 }
 
-fn module(target: &Target) -> &str {
-    target.tensor.trim_end_matches(".weight")
-}
-
 fn targets(model: &Model, selection: Option<&Selection>) -> BTreeSet<Target> {
     let all = model.applied().iter().flat_map(|applied| applied.bound.targets());
     let weights = all.filter(|target| target.tensor.ends_with(".weight"));
     let shaped =
         weights.filter(|target| model.names().is_ok_and(|n| n.shape(target).is_some_and(|s| s.len() > 1)));
-    shaped.filter(|target| selection.is_none_or(|s| s.holds(module(target)))).cloned().collect()
+    shaped.filter(|target| selection.is_none_or(|s| s.holds(target.module()))).cloned().collect()
 }
 
 /// What was measured on one layer.
@@ -150,7 +146,7 @@ impl RankReport {
 
     fn row(&self, target: &Target, measured: Measured) -> Vec<Cell> {
         let mut row = vec![
-            Cell::Text(module(target).to_owned()),
+            Cell::Text(target.module().to_owned()),
             Cell::Count(measured.shape[0]),
             Cell::Count(measured.shape[1]),
             Cell::Count(measured.rank(&measured.before)),

@@ -69,28 +69,142 @@ pub(super) struct Drawing<'a> {
     pub count: usize,
 }
 
-/// The [`Drawing`] of a sampler node, whose fields have the same names.
-macro_rules! drawing {
-    ($node:expr) => {
-        $crate::node::sampler::Drawing {
-            model: &$node.model,
-            prompt: $node.prompt.as_deref(),
-            negative_prompt: $node.negative_prompt.as_deref(),
-            conditioning: $node.conditioning.as_ref(),
-            steps: $node.steps,
-            guidance: $node.guidance,
-            guidance_rescale: $node.guidance_rescale,
-            image: $node.image.as_ref(),
-            strength: $node.strength,
-            latents: $node.latents.as_ref(),
-            width: $node.width,
-            height: $node.height,
-            seed: $node.seed,
-            count: $node.count,
+/// A sampler node: a struct of the fields that all of them have, with its own behind `guidance_rescale`, and a node
+/// whose sampler is made of itself, the model's noise schedule and the spacing of the timesteps.
+///
+/// It is a macro because a node's schema, its manual and its refusal of unknown fields want the fields in the struct
+/// itself: serde's `flatten` gives up all three.
+macro_rules! sampler_node {
+    (
+        $(#[$manual:meta])*
+        pub struct $kind:ident {
+            $($(#[$attribute:meta])* pub $field:ident: $type:ty,)*
+        }
+
+        $sampler:ty = |$node:ident, $schedule:ident, $spacing:ident| $made:expr
+    ) => {
+        $(#[$manual])*
+        #[derive(Debug, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+        #[serde(deny_unknown_fields)]
+        pub struct $kind {
+            /// Model to sample from.
+            pub model: flow_engine::In<$crate::model::Model>,
+            /// What to show, with brackets as in `EncodePrompt`. May be empty. Either this or `conditioning`
+            /// is set.
+            #[serde(default)]
+            pub prompt: Option<String>,
+            /// What not to show. Without one, the model's own default: zeros for SDXL.
+            #[serde(default)]
+            pub negative_prompt: Option<String>,
+            /// An encoded prompt, in the place of `prompt` and `negative_prompt`.
+            #[serde(default)]
+            pub conditioning: Option<flow_engine::In<$crate::conditioning::Conditioning>>,
+            /// Number of steps; at most the timesteps of the model's training, 1000 for SDXL, and for
+            /// DPM++ one less.
+            #[serde(default = "crate::node::sampler::thirty")]
+            #[schemars(range(min = 1))]
+            pub steps: usize,
+            /// Guidance scale: how far to go from the negative prompt past the prompt. 1 or less leaves the
+            /// negative prompt out and takes half the time.
+            #[serde(default = "crate::node::sampler::five")]
+            #[schemars(range(min = 0, max = 100))]
+            pub guidance: f64,
+            /// How much of the contrast that guidance adds is taken back. 0.7 suits models that predict v
+            /// and begin at pure noise.
+            #[serde(default)]
+            #[schemars(range(min = 0, max = 1))]
+            pub guidance_rescale: f64,
+            $($(#[$attribute])* pub $field: $type,)*
+            /// Pictures to begin with, in the place of noise alone. One is drawn over with every seed; several
+            /// are drawn over with one seed each, from `seed` on.
+            #[serde(default)]
+            pub image: Option<flow_engine::In<$crate::picture::Images>>,
+            /// How much of `image` to change: this share of the steps is taken, and 1 leaves almost nothing of
+            /// it. 0.75, if not set.
+            #[serde(default)]
+            #[schemars(range(max = 1), extend("exclusiveMinimum" = 0))]
+            pub strength: Option<f64>,
+            /// Latents to begin with, in the place of the seed's noise, such as a DDIMInvert gives. One goes
+            /// with every seed; several go with one seed each.
+            #[serde(default)]
+            pub latents: Option<flow_engine::In<$crate::latents::Latents>>,
+            /// Width in pixels, a multiple of the autoencoder's factor, 8 for SDXL. If not set, that of `image`
+            /// or `latents`, or else the model's own.
+            #[serde(default)]
+            #[schemars(range(min = 1, max = 8192))]
+            pub width: Option<usize>,
+            /// Height in pixels, like `width`.
+            #[serde(default)]
+            #[schemars(range(min = 1, max = 8192))]
+            pub height: Option<usize>,
+            /// Seed of the first picture's noise.
+            #[serde(default)]
+            pub seed: u64,
+            /// Number of pictures.
+            #[serde(default = "crate::node::sampler::one")]
+            #[schemars(range(min = 1, max = 10000))]
+            pub count: usize,
+            /// Where the steps lie among the timesteps of training. The model's own, if not set.
+            #[serde(default)]
+            pub timestep_spacing: Option<$crate::node::sampler::TimestepSpacing>,
+        }
+
+        impl $kind {
+            fn sampler(&self, config: &$crate::sdxl::config::SchedulerConfig) -> flow_engine::Result<$sampler> {
+                let $spacing = $crate::node::sampler::TimestepSpacing::or_own(self.timestep_spacing, config);
+                let ($node, $schedule) = (self, &$crate::sample::NoiseSchedule::new(config));
+                $made
+            }
+
+            fn drawing(&self) -> $crate::node::sampler::Drawing<'_> {
+                $crate::node::sampler::Drawing {
+                    model: &self.model,
+                    prompt: self.prompt.as_deref(),
+                    negative_prompt: self.negative_prompt.as_deref(),
+                    conditioning: self.conditioning.as_ref(),
+                    steps: self.steps,
+                    guidance: self.guidance,
+                    guidance_rescale: self.guidance_rescale,
+                    image: self.image.as_ref(),
+                    strength: self.strength,
+                    latents: self.latents.as_ref(),
+                    width: self.width,
+                    height: self.height,
+                    seed: self.seed,
+                    count: self.count,
+                }
+            }
+        }
+
+        impl flow_engine::Node for $kind {
+            const KIND: &'static str = stringify!($kind);
+            const HOLDS_DEVICE: bool = true;
+            type Output = $crate::picture::Images;
+
+            fn check(&self, cx: &mut flow_engine::Check<'_>) {
+                self.drawing().check(&|config| self.sampler(config).map(drop), cx);
+            }
+
+            fn run(&self, cx: &flow_engine::Cx<'_>) -> flow_engine::Result<Self::Output> {
+                let model = cx.input(&self.model)?;
+                self.drawing().draw(&self.sampler(model.checkpoint().scheduler_config())?, cx)
+            }
         }
     };
 }
-pub(super) use drawing;
+pub(super) use sampler_node;
+
+pub(super) fn thirty() -> usize {
+    30
+}
+
+pub(super) fn five() -> f64 {
+    5.0
+}
+
+pub(super) fn one() -> usize {
+    1
+}
 
 /// What the pictures of a node have in common.
 struct Scene<'a> {

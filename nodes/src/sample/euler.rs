@@ -33,7 +33,7 @@ impl Euler {
 }
 
 /// Steps between the levels of Euler's timesteps, the last one to no noise.
-pub(super) fn steps_down(schedule: &NoiseSchedule, steps: usize, spacing: Spacing) -> Result<Vec<Step>> {
+fn steps_down(schedule: &NoiseSchedule, steps: usize, spacing: Spacing) -> Result<Vec<Step>> {
     let timesteps = schedule.timesteps_unrounded(steps, spacing)?;
     let sigmas: Vec<f64> = timesteps.iter().map(|&t| schedule.sigma(t)).collect();
     Ok(Step::down(&timesteps, &sigmas, Level::exploding))
@@ -41,7 +41,7 @@ pub(super) fn steps_down(schedule: &NoiseSchedule, steps: usize, spacing: Spacin
 
 /// diffusers' `init_noise_sigma`: the size of the latents at the first step, or where the walk begins at the very last
 /// timestep, of the noise alone.
-pub(super) fn initial_scale(steps: &[Step], spacing: Spacing) -> f64 {
+fn initial_scale(steps: &[Step], spacing: Spacing) -> f64 {
     let first = steps[0].from;
     match spacing {
         Spacing::Leading => first.scale(),

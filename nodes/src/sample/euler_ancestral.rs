@@ -13,16 +13,15 @@
 use candle_core::Tensor;
 use flow_engine::Result;
 
-use super::euler::{initial_scale, steps_down};
 use super::walk::{Draw, Sampler, Step, fresh};
-use super::{Estimate, NoiseSchedule};
+use super::{Estimate, Euler, NoiseSchedule};
 use crate::sdxl::config::Spacing;
 
 /// A walk of Euler steps with fresh noise in all but the last.
 #[derive(Debug, Clone)]
 pub struct EulerAncestral {
-    steps: Vec<Step>,
-    initial_scale: f64,
+    /// The levels that the walk passes, and where it begins.
+    euler: Euler,
 }
 
 impl EulerAncestral {
@@ -31,8 +30,7 @@ impl EulerAncestral {
     /// # Errors
     /// No step or too many.
     pub fn new(schedule: &NoiseSchedule, steps: usize, spacing: Spacing) -> Result<Self> {
-        let steps = steps_down(schedule, steps, spacing)?;
-        Ok(Self { initial_scale: initial_scale(&steps, spacing), steps })
+        Ok(Self { euler: Euler::new(schedule, steps, spacing)? })
     }
 }
 
@@ -48,11 +46,11 @@ impl Sampler for EulerAncestral {
     }
 
     fn steps(&self) -> &[Step] {
-        &self.steps
+        self.euler.steps()
     }
 
     fn initial_scale(&self) -> f64 {
-        self.initial_scale
+        self.euler.initial_scale()
     }
 
     fn step(
@@ -63,7 +61,7 @@ impl Sampler for EulerAncestral {
         _: Option<&Estimate>,
         draw: &mut Draw<'_>,
     ) -> Result<Tensor> {
-        let Step { from, to, .. } = self.steps[i];
+        let Step { from, to, .. } = self.steps()[i];
         let (down, up) = down_and_up(from.noise, to.noise);
         let next = (x + (&now.noise * (down - from.noise))?)?;
         if up == 0.0 {

@@ -11,15 +11,14 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use flow_engine::{Problem, Result};
-use half::slice::HalfFloatSliceExt as _;
-use half::{bf16, f16};
+use half::f16;
 use memmap2::Mmap;
-use rayon::prelude::*;
 use safetensors::tensor::Dtype;
 use serde::Deserialize;
 
 use super::config::read_json;
 use super::damage::{absent, damaged, is_pickle, pickle};
+use super::widen::widen;
 
 /// The safetensors files of one part, as one table of tensors.
 #[derive(Debug, Clone)]
@@ -309,19 +308,9 @@ impl WeightFiles {
             |stored: &&Stored| matches!(stored.dtype, Dtype::F16 | Dtype::BF16) && !stored.transposed;
         let Some(stored) = stored.filter(halves) else { return Ok(None) };
         let bytes = &stored.file.bytes[stored.start..stored.end];
-        let mut wide = vec![0f32; bytes.len() / 2];
-        let widen = |(bytes, wide): (&[u8], &mut [f32])| match stored.dtype {
-            Dtype::F16 => {
-                widen_all(bytes, wide, f16::from_le_bytes, |halves, wide| halves.convert_to_f32_slice(wide))
-            }
-            _ => {
-                widen_all(bytes, wide, bf16::from_le_bytes, |halves, wide| halves.convert_to_f32_slice(wide))
-            }
-        };
-        let all_numbers = bytes.par_chunks(2 * PIECE).zip(wide.par_chunks_mut(PIECE)).map(widen);
-        if !all_numbers.reduce(|| true, |a, b| a & b) {
+        let Some(wide) = widen(bytes, stored.dtype == Dtype::BF16) else {
             return self.read(name).map(|_| None); // which says what is wrong with it
-        }
+        };
         Ok(Some(Tensor::from_vec(wide, stored.shape.as_slice(), &Device::Cpu)?))
     }
 
@@ -346,29 +335,6 @@ impl WeightFiles {
         }
         Ok(raw.to_dtype(dtype)?.to_device(device)?)
     }
-}
-
-/// How many halves are widened at a time: few enough to stay in the first cache.
-const PIECE: usize = 1 << 13;
-
-/// Widens some halves; tells whether all of them are numbers.
-fn widen_all<H: Copy + Default>(
-    bytes: &[u8],
-    wide: &mut [f32],
-    of_bytes: impl Fn([u8; 2]) -> H,
-    convert: impl Fn(&[H], &mut [f32]),
-) -> bool {
-    let mut halves = [H::default(); 256];
-    let mut finite = true;
-    for (bytes, wide) in bytes.chunks(2 * halves.len()).zip(wide.chunks_mut(halves.len())) {
-        let halves = &mut halves[..wide.len()];
-        for (half, bytes) in halves.iter_mut().zip(bytes.as_chunks::<2>().0) {
-            *half = of_bytes(*bytes);
-        }
-        convert(halves, wide);
-        finite = wide.iter().fold(finite, |all, value| all & value.is_finite());
-    }
-    finite
 }
 
 /// Whether every shard of an index is there. What is no index has none missing, and is told when it is opened.

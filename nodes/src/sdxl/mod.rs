@@ -29,6 +29,7 @@ pub mod unet;
 pub mod vae;
 mod vae_choice;
 pub mod weights;
+mod widen;
 pub mod write;
 
 pub use checkpoint::{Checkpoint, FromFiles, OpenOptions};
