@@ -7,17 +7,19 @@ use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::flight::Flights;
 use crate::{
     Cancelled, Digest, Event, Events, FileDigests, Graph, In, Output, Problem, Project, Registry, Result,
-    Settings, Value,
+    Settings, Store, Value,
 };
 
-/// Asks a run to stop; cheap to clone.
+/// Asks a run, or a part of it, to stop; cheap to clone.
 #[derive(Clone, Default)]
 pub struct Stop {
     asked: Arc<AtomicBool>,
+    whole: Option<Box<Stop>>,
 }
 
 impl Stop {
@@ -28,7 +30,13 @@ impl Stop {
 
     /// Whether someone asked.
     pub fn asked(&self) -> bool {
-        self.asked.load(Ordering::Relaxed)
+        self.asked.load(Ordering::Relaxed) || self.whole.as_ref().is_some_and(|whole| whole.asked())
+    }
+
+    /// Asks a part to stop: asking the whole asks the part as well.
+    #[must_use]
+    pub fn child(&self) -> Self {
+        Self { asked: Arc::default(), whole: Some(Box::new(self.clone())) }
     }
 }
 
@@ -62,6 +70,12 @@ pub struct Session {
     pub files: FileDigests,
     /// The bytes that what outlives a node may take in memory.
     pub memory: u64,
+    /// Results on disk; without, every node runs.
+    pub store: Option<Store>,
+    /// What runs now.
+    pub(crate) flights: Flights,
+    /// Held by the node that holds the device.
+    pub(crate) device: Mutex<()>,
 }
 
 /// What a session keeps in memory if nobody says otherwise: SDXL in float32 with its text encoders and autoencoder.
@@ -70,8 +84,31 @@ const MEMORY: u64 = 16 << 30;
 impl Session {
     /// A session with nothing kept yet.
     pub fn new(registry: Registry, settings: Settings, project: Project) -> Self {
-        let (shared, files) = (Shared::default(), FileDigests::default());
-        Self { registry, settings, project, shared, files, memory: MEMORY }
+        Self {
+            registry,
+            settings,
+            project,
+            shared: Shared::default(),
+            files: FileDigests::default(),
+            memory: MEMORY,
+            store: None,
+            flights: Flights::default(),
+            device: Mutex::default(),
+        }
+    }
+
+    /// The same with results in the project's store, where digests of files are remembered too.
+    #[must_use]
+    pub fn with_store(self) -> Self {
+        let home = self.project.home();
+        let files = FileDigests::remembered_in(home.join("digests"));
+        Self { store: Some(Store::at(home.join("store"))), files, ..self }
+    }
+
+    /// The same, but no digest of a file that an earlier process took is trusted.
+    #[must_use]
+    pub fn paranoid(self) -> Self {
+        Self { files: self.files.paranoid(), ..self }
     }
 }
 
@@ -95,6 +132,8 @@ pub struct Cx<'a> {
     pub(crate) events: &'a Events,
     pub(crate) stop: &'a Stop,
     pub(crate) purpose: Purpose<'a>,
+    /// What a person was told, to be told again when the result comes from the store.
+    pub(crate) warnings: Mutex<Vec<(String, Option<String>)>>,
 }
 
 impl Cx<'_> {
@@ -138,7 +177,7 @@ impl Cx<'_> {
     /// its end, and this is a digest of names, sizes and times.
     pub fn digest_of_files(&self, files: &[PathBuf]) -> Result<Digest> {
         let digest_of = |file: &PathBuf| match self.purpose {
-            Purpose::Result { .. } => self.session.files.of(file),
+            Purpose::Result { .. } => self.session.files.of(file, self.events, self.stop),
             Purpose::Check => FileDigests::glance(file),
         };
         let digests = files.iter().map(digest_of).collect::<Result<Vec<_>>>()?;
@@ -203,9 +242,22 @@ impl Cx<'_> {
         });
     }
 
+    /// Tells that something was made and is kept in memory for other nodes.
+    pub fn kept(&self, what: &str, bytes: u64, seconds: f64) {
+        self.events.emit(Event::Kept { node: self.node.to_owned(), what: what.to_owned(), bytes, seconds });
+    }
+
+    /// Tells that something that was kept in memory was let go for this node's sake.
+    pub fn evicted(&self, what: &str, bytes: u64) {
+        self.events.emit(Event::Evicted { node: self.node.to_owned(), what: what.to_owned(), bytes });
+    }
+
     /// Tells of something that a person should know.
     pub fn warn(&self, message: impl Into<String>, hint: Option<String>) {
-        self.events.emit(Event::Warning { node: Some(self.node.to_owned()), message: message.into(), hint });
+        let message = message.into();
+        let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+        warnings.push((message.clone(), hint.clone()));
+        self.events.emit(Event::Warning { node: Some(self.node.to_owned()), message, hint });
     }
 }
 
@@ -226,6 +278,11 @@ impl Check<'_> {
     /// Reports a problem with one of its fields.
     pub fn problem_with(&mut self, field: &'static str, problem: impl Into<anyhow::Error>) {
         self.problems.push((Some(field), problem.into()));
+    }
+
+    /// The slot of the process for a type.
+    pub fn shared<T: Default + Send + Sync + 'static>(&self) -> Arc<T> {
+        self.session.shared.slot()
     }
 
     /// The value on a wire, if the upstream is instant and has no problem of its own.

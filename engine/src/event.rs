@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
+use crate::plan::PlannedNode;
 use crate::{DiagnosticReport, Digest, Result};
 
 /// The version of [`Event`]'s written form; raised when a reader of old streams would misread.
@@ -37,6 +38,9 @@ pub enum Event {
     RunStarted {
         /// The graph file as it was given.
         graph: String,
+        /// The same as an absolute path.
+        #[serde(default)]
+        file: String,
         /// Number of nodes.
         nodes: usize,
         /// Device of the run.
@@ -64,6 +68,8 @@ pub enum Event {
         node: String,
         /// Content key.
         key: Digest,
+        /// Digest of the result.
+        digest: Digest,
     },
     /// The node's result was not found.
     CacheMiss {
@@ -73,6 +79,35 @@ pub enum Event {
         key: Digest,
         /// Which part of the key differs from the last run's, in words.
         why: String,
+    },
+    /// A large file was read to its end to learn its digest; it will be remembered.
+    FileDigested {
+        /// The file.
+        path: String,
+        /// Its size.
+        bytes: u64,
+        /// How long it took.
+        seconds: f64,
+    },
+    /// Something was made that is kept in memory for other nodes: a network, an encoded prompt.
+    Kept {
+        /// The node that it was made for.
+        node: String,
+        /// What it is.
+        what: String,
+        /// The memory that it takes.
+        bytes: u64,
+        /// How long it took.
+        seconds: f64,
+    },
+    /// Something that was kept in memory was let go, to make room for what this node needs.
+    Evicted {
+        /// The node that needs the room.
+        node: String,
+        /// What it is.
+        what: String,
+        /// The memory that it took.
+        bytes: u64,
     },
     /// The node runs.
     NodeStarted {
@@ -188,25 +223,14 @@ pub enum Event {
     },
 }
 
-/// One node of a [`Event::Plan`].
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct PlannedNode {
-    /// Name of the node.
-    pub node: String,
-    /// Its kind.
-    pub kind: String,
-    /// Names of the nodes it reads, each once.
-    pub inputs: Vec<String>,
-    /// Recipe key, where all files of the node and of its upstreams could be read.
-    pub key: Option<Digest>,
-}
-
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     /// Every node gave its result.
     Done,
+    /// A node failed, and the others were to go on.
+    Partial,
     /// A node failed.
     Failed,
     /// It was asked to stop.

@@ -4,17 +4,18 @@
 //! from disk. A graph does not know how it is run.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
 use std::sync::Arc;
 
 use petgraph::Direction;
 use petgraph::algo::kosaraju_scc;
 use petgraph::graph::{DiGraph, NodeIndex};
+use rayon::prelude::*;
 use ron::ser::PrettyConfig;
 use serde_json::Value as Json;
 
 use crate::diagnostic::nearest;
-use crate::schema::{OutOfRange, Wire, out_of_range, wires};
+use crate::schema::{OutOfRange, Wire, wires_and_mistakes};
 use crate::source::{BrokenNode, Source, SourceNode, ron_options};
 use crate::{Diagnostic, Digest, Document, NodeType, Place, Registry, Result};
 
@@ -33,7 +34,7 @@ pub struct GraphNode<'r> {
     /// The node as it was written.
     pub source: SourceNode<'r>,
     /// Its parameters with defaults filled in; wires are null.
-    pub parameters: Json,
+    pub parameters: Arc<Json>,
     /// Per input, the name of the upstream node.
     pub inputs: BTreeMap<String, String>,
 }
@@ -56,8 +57,8 @@ impl GraphNode<'_> {
     pub(crate) fn inputs_as(
         &self,
         digest_of: impl Fn(&str) -> Option<Digest>,
-    ) -> Option<BTreeMap<String, Digest>> {
-        self.inputs.iter().map(|(input, upstream)| Some((input.clone(), digest_of(upstream)?))).collect()
+    ) -> Option<Vec<(&str, Digest)>> {
+        self.inputs.iter().map(|(input, upstream)| Some((input.as_str(), digest_of(upstream)?))).collect()
     }
 }
 
@@ -80,15 +81,17 @@ impl<'r> Graph<'r> {
         let mut dag = DiGraph::with_capacity(nodes.len(), nodes.len());
         let mut index_of = HashMap::with_capacity(nodes.len());
         let mut wires_of = Vec::with_capacity(nodes.len());
-        for source in nodes {
-            let (node, wires) = prepare(source, &mut diagnostics);
-            diagnostics.extend(wrong_wires(&node.source, &wires, &given, registry));
+        let prepared: Vec<_> = nodes.into_par_iter().map(|node| prepare(node, &given, registry)).collect();
+        for (node, wires, problems) in prepared {
+            diagnostics.extend(problems);
             index_of.insert(node.source.name.clone(), dag.add_node(node));
             wires_of.push(wires);
         }
         for (index, wires) in dag.node_indices().zip(&wires_of) {
-            for &upstream in wires.iter().filter_map(|wire| index_of.get(&wire.from)) {
-                dag.update_edge(upstream, index, ());
+            // One edge per pair of nodes; `update_edge` would look through all readers of a shared node each time.
+            let upstreams: BTreeSet<_> = wires.iter().filter_map(|wire| index_of.get(&wire.from)).collect();
+            for &upstream in upstreams {
+                dag.add_edge(upstream, index, ());
             }
         }
         diagnostics.extend(cycles(&dag));
@@ -149,14 +152,19 @@ fn given_types<'a>(
     whole.chain(broken.iter().map(|node| (node.name.clone(), node.node_type.map(type_of)))).collect()
 }
 
-/// Fills in a node's parameters, finds its wires, and reports numbers that are out of range.
-fn prepare<'r>(source: SourceNode<'r>, diagnostics: &mut Vec<Diagnostic>) -> (GraphNode<'r>, Vec<Wire>) {
+/// Fills in a node's parameters, finds its wires, and tells which of them and which numbers are wrong.
+fn prepare<'r>(
+    source: SourceNode<'r>,
+    given: &HashMap<String, Option<&'static str>>,
+    registry: &Registry,
+) -> (GraphNode<'r>, Vec<Wire>, Vec<Diagnostic>) {
+    let mut diagnostics = Vec::new();
     let mut parameters = serde_json::to_value(&source.node).unwrap_or_else(|error| {
         diagnostics.push(Diagnostic::error(error.to_string()).node(&source.name).at(source.place.clone()));
         Json::Null
     });
-    let wires = wires(&source.node_type.schema, &parameters);
-    for found in wrong_numbers(&source, &parameters) {
+    let (wires, mistakes) = wires_and_mistakes(&source.node_type.schema, &parameters);
+    for found in wrong_numbers(&source, &parameters, mistakes) {
         diagnostics.push(wrong_number(&source, &found.pointer, &found.message));
     }
     for wire in &wires {
@@ -164,18 +172,18 @@ fn prepare<'r>(source: SourceNode<'r>, diagnostics: &mut Vec<Diagnostic>) -> (Gr
             *name = Json::Null;
         }
     }
+    diagnostics.extend(wrong_wires(&source, &wires, given, registry));
     let inputs = wires.iter().map(|wire| (wire.label(), wire.from.clone())).collect();
-    (GraphNode { source, parameters, inputs }, wires)
+    (GraphNode { source, parameters: Arc::new(parameters), inputs }, wires, diagnostics)
 }
 
 /// All numbers that a node's schema does not allow. Where it allows that there is none, a number
 /// that is not finite looks like none in JSON, and the file tells them apart.
-fn wrong_numbers(source: &SourceNode<'_>, parameters: &Json) -> Vec<OutOfRange> {
-    let mut found = out_of_range(&source.node_type.schema, parameters);
-    for (field, place) in &source.fields {
+fn wrong_numbers(source: &SourceNode<'_>, parameters: &Json, mut found: Vec<OutOfRange>) -> Vec<OutOfRange> {
+    let is_none = |field: &str, place: &Place| parameters[field].is_null() && place.text() != "None";
+    for (field, _) in source.fields.iter().filter(|(field, place)| is_none(field, place)) {
         let pointer = format!("/{field}");
-        let is_told = found.iter().any(|found| found.pointer == pointer);
-        if !is_told && parameters[field].is_null() && place.text() != "None" {
+        if !found.iter().any(|found| found.pointer == pointer) {
             found.push(OutOfRange { pointer, message: "must be a finite number".to_owned() });
         }
     }

@@ -9,19 +9,15 @@
 //! A node's name, its place in a file and comments are in neither. A key does not know what it
 //! is used for: the store and the plan file things under it.
 
-use std::collections::{BTreeMap, HashMap};
-use std::fmt;
-use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::fmt::{self, Write as _};
 use std::str::FromStr;
-use std::sync::Mutex;
-use std::time::SystemTime;
+use std::sync::Arc;
 
-use anyhow::Context as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::Value as Json;
 
-use crate::{Result, Settings};
+use crate::Settings;
 
 /// Raised when the way keys are made changes.
 const KEY_FORMAT: u32 = 1;
@@ -34,6 +30,21 @@ impl Digest {
     /// The digest of some bytes.
     pub fn of(bytes: &[u8]) -> Self {
         Self(*blake3::hash(bytes).as_bytes())
+    }
+
+    /// The digest of many bytes, taken by all processors.
+    pub fn of_large(bytes: &[u8]) -> Self {
+        /// Below this, waking the others takes longer than hashing.
+        const LARGE: usize = 1 << 20;
+        if bytes.len() < LARGE {
+            return Self::of(bytes);
+        }
+        Self(*blake3::Hasher::new().update_rayon(bytes).finalize().as_bytes())
+    }
+
+    /// The digest of these bytes of a hash.
+    pub(crate) fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
     }
 
     /// The digest of a sequence of byte strings; where one ends and the next starts matters.
@@ -101,7 +112,7 @@ pub struct KeyParts {
     /// The version of all the numerics behind the nodes.
     pub numerics: u32,
     /// Parameters with defaults filled in; wires are null here and named in `inputs`.
-    pub parameters: Json,
+    pub parameters: Arc<Json>,
     /// Digests of the files that the node reads, by path.
     pub files: BTreeMap<String, Digest>,
     /// Precision of the run.
@@ -114,13 +125,19 @@ pub struct KeyParts {
 
 impl KeyParts {
     /// The parts that do not depend on inputs.
-    pub fn new(kind: &str, version: u32, numerics: u32, parameters: Json, settings: Settings) -> Self {
+    pub fn new(
+        kind: &str,
+        version: u32,
+        numerics: u32,
+        parameters: impl Into<Arc<Json>>,
+        settings: Settings,
+    ) -> Self {
         Self {
             format: KEY_FORMAT,
             kind: kind.to_owned(),
             version,
             numerics,
-            parameters,
+            parameters: parameters.into(),
             files: BTreeMap::new(),
             dtype: settings.dtype.to_string(),
             device_class: settings.device.class().to_owned(),
@@ -130,21 +147,33 @@ impl KeyParts {
 
     /// The digest of everything but the inputs: a node's base for both of its keys.
     pub fn base(&self) -> Digest {
-        let fixed = Self { inputs: BTreeMap::new(), ..self.clone() };
-        let mut text = String::with_capacity(512);
-        write_canonical(&serde_json::to_value(fixed).unwrap_or_default(), &mut text);
+        let Self { format, kind, version, numerics, parameters, files, dtype, device_class, inputs: _ } =
+            self;
+        let mut text = format!("{format} {kind} {version} {numerics} {dtype} {device_class}\n");
+        write_canonical(parameters, &mut text);
+        for (path, digest) in files {
+            text.push_str(&format!("\n{} {digest}", Json::from(path.as_str())));
+        }
         Digest::of(text.as_bytes())
     }
 
     /// The key: BLAKE3 over the base and the inputs in the order of their names.
     pub fn key(&self) -> Digest {
-        Self::key_over(self.base(), &self.inputs)
+        let inputs: Vec<_> = self.inputs.iter().map(|(name, digest)| (name.as_str(), *digest)).collect();
+        Self::key_over(self.base(), &inputs)
     }
 
-    /// The key of a base over some inputs.
-    pub fn key_over(base: Digest, inputs: &BTreeMap<String, Digest>) -> Digest {
-        let inputs = inputs.iter().flat_map(|(name, digest)| [name.as_bytes(), &digest.0]);
-        Digest::of_parts(std::iter::once(&base.0[..]).chain(inputs))
+    /// The key of a base over inputs in the order of their names.
+    pub fn key_over(base: Digest, inputs: &[(&str, Digest)]) -> Digest {
+        let mut bytes = Vec::with_capacity(256);
+        bytes.extend_from_slice(&base.0);
+        for (name, digest) in inputs {
+            bytes.extend_from_slice(&(name.len() as u64).to_le_bytes());
+            bytes.extend_from_slice(name.as_bytes());
+            bytes.extend_from_slice(&digest.0);
+        }
+        // Hashed at once: a plan makes two keys for every node.
+        Digest::of(&bytes)
     }
 }
 
@@ -164,53 +193,17 @@ fn write_canonical(json: &Json, text: &mut String) {
             entries.sort_by_key(|(name, _)| *name);
             text.push('{');
             for (name, value) in entries {
-                text.push_str(&Json::from(name.as_str()).to_string());
+                write_canonical(&Json::from(name.as_str()), text);
                 text.push(':');
                 write_canonical(value, text);
                 text.push(',');
             }
             text.push('}');
         }
-        scalar => text.push_str(&scalar.to_string()),
-    }
-}
-
-/// Digests of files, each read once while its size and time stay what they were.
-#[derive(Default)]
-pub struct FileDigests {
-    known: Mutex<HashMap<PathBuf, (u64, SystemTime, Digest)>>,
-}
-
-impl FileDigests {
-    /// A digest of a file's name, size and time, for where its bytes are not worth reading.
-    pub(crate) fn glance(path: &Path) -> Result<Digest> {
-        let describe = || format!("cannot read {}", path.display());
-        let metadata = std::fs::metadata(path).with_context(describe)?;
-        let seen = format!(
-            "{} {} {:?}",
-            path.display(),
-            metadata.len(),
-            metadata.modified().with_context(describe)?
-        );
-        Ok(Digest::of(seen.as_bytes()))
-    }
-
-    /// The digest of a file's bytes.
-    pub fn of(&self, path: &Path) -> Result<Digest> {
-        let describe = || format!("cannot read {}", path.display());
-        let metadata = std::fs::metadata(path).with_context(describe)?;
-        let (size_bytes, modified) = (metadata.len(), metadata.modified().with_context(describe)?);
-        let known = self.known.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).get(path).copied();
-        if let Some((_, _, digest)) = known.filter(|&(size, time, _)| size == size_bytes && time == modified)
-        {
-            return Ok(digest);
+        scalar => {
+            // Writing to text cannot fail.
+            let _ = write!(text, "{scalar}");
         }
-        let mut hasher = blake3::Hasher::new();
-        hasher.update_reader(File::open(path).with_context(describe)?).with_context(describe)?;
-        let digest = Digest(*hasher.finalize().as_bytes());
-        let mut known = self.known.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        known.insert(path.to_path_buf(), (size_bytes, modified, digest));
-        Ok(digest)
     }
 }
 

@@ -14,7 +14,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::{Check, Cx, Digest, Project, Result};
+use crate::{Check, Cx, Digest, Problem, Project, Result};
 
 /// Something that travels on a wire.
 pub trait Value: Send + Sync + 'static {
@@ -23,6 +23,52 @@ pub trait Value: Send + Sync + 'static {
 
     /// The digest of everything that a reader of the value could notice.
     fn digest(&self) -> Digest;
+
+    /// The files that hold the value in the store; none for a value that is made again instead.
+    ///
+    /// # Errors
+    /// A value that cannot be written.
+    fn to_files(&self) -> Result<Option<Vec<StoredFile<'_>>>> {
+        Ok(None)
+    }
+
+    /// The value that [`to_files`](Self::to_files) wrote, with the same digest.
+    ///
+    /// # Errors
+    /// Files that it did not write.
+    fn from_files(_files: Vec<StoredFile<'static>>) -> Result<Self>
+    where
+        Self: Sized,
+    {
+        Err(Problem::new(format!("{} is not kept in files", Self::TYPE)).into())
+    }
+}
+
+/// One of the files that hold a value in the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredFile<'a> {
+    /// Its name, with an ending that other programs know: they are linked from run folders.
+    pub name: String,
+    /// What is in it.
+    pub bytes: Cow<'a, [u8]>,
+}
+
+impl<'a> StoredFile<'a> {
+    /// A file of this name.
+    pub fn new(name: impl Into<String>, bytes: impl Into<Cow<'a, [u8]>>) -> Self {
+        Self { name: name.into(), bytes: bytes.into() }
+    }
+}
+
+/// What a node will take, by the shapes of what it works on.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Estimate {
+    /// Multiplications and additions of floating-point numbers.
+    pub flops: f64,
+    /// The most memory that it holds at a time, weights among it.
+    pub peak_bytes: u64,
+    /// What it reads from disk, beside its inputs.
+    pub read_bytes: u64,
 }
 
 /// A wire: the name of the node whose result flows in.
@@ -128,6 +174,11 @@ pub trait Node: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'stati
         None
     }
 
+    /// What a run will take, as far as the shapes of its inputs tell; asked only of a node without mistakes.
+    fn estimate(&self, _cx: &Check<'_>) -> Option<Estimate> {
+        None
+    }
+
     /// Does the work.
     fn run(&self, cx: &Cx<'_>) -> Result<Self::Output>;
 }
@@ -139,13 +190,30 @@ pub struct Output {
     pub type_name: &'static str,
     /// Digest of the value.
     pub digest: Digest,
-    value: Arc<dyn Any + Send + Sync>,
+    value: Arc<AnyValue>,
+    to_files: fn(&AnyValue) -> Result<Option<Vec<StoredFile<'_>>>>,
+}
+
+type AnyValue = dyn Any + Send + Sync;
+
+fn to_files<T: Value>(value: &AnyValue) -> Result<Option<Vec<StoredFile<'_>>>> {
+    value.downcast_ref::<T>().map_or(Ok(None), T::to_files)
 }
 
 impl Output {
     /// Forgets the type of a value, and takes its digest.
     pub fn new<T: Value>(value: T) -> Self {
-        Self { type_name: T::TYPE, digest: value.digest(), value: Arc::new(value) }
+        Self { type_name: T::TYPE, digest: value.digest(), value: Arc::new(value), to_files: to_files::<T> }
+    }
+
+    /// See [`Value::to_files`].
+    pub(crate) fn to_files(&self) -> Result<Option<Vec<StoredFile<'_>>>> {
+        (self.to_files)(self.value.as_ref())
+    }
+
+    /// See [`Value::from_files`].
+    pub(crate) fn from_files<T: Value>(files: Vec<StoredFile<'static>>) -> Result<Self> {
+        T::from_files(files).map(Self::new)
     }
 
     /// The value, if it is of this type.
@@ -164,6 +232,10 @@ pub trait AnyNode: erased_serde::Serialize + Send + Sync {
     fn files(&self, project: &Project) -> Result<Vec<PathBuf>>;
     /// See [`Node::target`].
     fn target(&self, project: &Project) -> Option<PathBuf>;
+    /// See [`Node::estimate`].
+    fn estimate(&self, cx: &Check<'_>) -> Option<Estimate>;
+    /// The value of its field `path`, if it has one.
+    fn path(&self) -> Option<String>;
     /// See [`Node::run`].
     fn run(&self, cx: &Cx<'_>) -> Result<Output>;
 }
@@ -181,6 +253,15 @@ impl<N: Node> AnyNode for N {
 
     fn target(&self, project: &Project) -> Option<PathBuf> {
         Node::target(self, project)
+    }
+
+    fn estimate(&self, cx: &Check<'_>) -> Option<Estimate> {
+        Node::estimate(self, cx)
+    }
+
+    fn path(&self) -> Option<String> {
+        let fields = serde_json::to_value(self).ok()?;
+        fields["path"].as_str().map(ToOwned::to_owned)
     }
 
     fn run(&self, cx: &Cx<'_>) -> Result<Output> {

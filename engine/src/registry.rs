@@ -8,10 +8,12 @@ use std::collections::HashMap;
 use ron::error::SpannedResult;
 use serde_json::Value as Json;
 
-use crate::node::{AnyNode, INPUT_MARK, Nature, Node, Value};
+use crate::Result;
+use crate::node::{AnyNode, INPUT_MARK, Nature, Node, Output, StoredFile, Value};
 use crate::schema::{alternatives, range_words, resolve};
 use crate::source::read_node;
 
+type FromFiles = fn(Vec<StoredFile<'static>>) -> Result<Output>;
 type ReadRon = fn(&str) -> SpannedResult<Box<dyn AnyNode>>;
 
 /// One kind of node, as the engine knows it.
@@ -30,6 +32,8 @@ pub struct NodeType {
     pub schema: Json,
     /// Reads `Kind(field: value, ..)`.
     pub(crate) read_ron: ReadRon,
+    /// Reads its result from the store.
+    pub(crate) from_files: FromFiles,
 }
 
 impl NodeType {
@@ -43,6 +47,7 @@ impl NodeType {
             holds_device: N::HOLDS_DEVICE,
             schema: schemars::schema_for!(N).to_value(),
             read_ron: read_node::<N>,
+            from_files: Output::from_files::<N::Output>,
         }
     }
 

@@ -2,6 +2,8 @@
 //!
 //! It knows the schemas that `schemars` makes for structs and enums, and nothing of graphs.
 
+use std::fmt;
+
 use serde_json::Value as Json;
 
 use crate::node::INPUT_MARK;
@@ -34,21 +36,6 @@ impl Wire {
     }
 }
 
-/// All wires of a value, in the order of its fields.
-pub(crate) fn wires(schema: &Json, value: &Json) -> Vec<Wire> {
-    let mut wires = Vec::new();
-    walk(schema, schema, value, "", &mut |pointer, schema, value| {
-        if let (Some(type_name), Some(from)) = (schema[INPUT_MARK].as_str(), value.as_str()) {
-            wires.push(Wire {
-                pointer: pointer.to_owned(),
-                type_name: type_name.to_owned(),
-                from: from.to_owned(),
-            });
-        }
-    });
-    wires
-}
-
 /// A value that its schema does not allow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct OutOfRange {
@@ -58,15 +45,24 @@ pub(crate) struct OutOfRange {
     pub message: String,
 }
 
-/// All numbers of a value that are not finite or lie outside their range.
-pub(crate) fn out_of_range(schema: &Json, value: &Json) -> Vec<OutOfRange> {
-    let mut found = Vec::new();
-    walk(schema, schema, value, "", &mut |pointer, schema, value| {
-        if let Some(message) = range_mistake(schema, value) {
-            found.push(OutOfRange { pointer: pointer.to_owned(), message });
+/// All wires of a value, in the order of its fields, and all its numbers that are not finite or lie outside their range.
+pub(crate) fn wires_and_mistakes(schema: &Json, value: &Json) -> (Vec<Wire>, Vec<OutOfRange>) {
+    let (mut wires, mut mistakes) = (Vec::new(), Vec::new());
+    walk(schema, schema, value, &Pointer::Root, &mut |pointer, schema, value| match value {
+        Json::String(from) => {
+            wires.extend(schema[INPUT_MARK].as_str().map(|type_name| Wire {
+                pointer: pointer.to_string(),
+                type_name: type_name.to_owned(),
+                from: from.clone(),
+            }));
         }
+        Json::Number(_) | Json::Null => {
+            let mistake = range_mistake(schema, value);
+            mistakes.extend(mistake.map(|message| OutOfRange { pointer: pointer.to_string(), message }));
+        }
+        _ => {}
     });
-    found
+    (wires, mistakes)
 }
 
 /// What is wrong with a number, if anything.
@@ -110,10 +106,27 @@ fn plain(number: &Json) -> String {
     number.as_f64().map_or_else(|| number.to_string(), |number| number.to_string())
 }
 
-type Visit<'v> = dyn FnMut(&str, &Json, &Json) + 'v;
+/// A JSON pointer that is only written out where something is found.
+enum Pointer<'a> {
+    Root,
+    Field(&'a Pointer<'a>, &'a str),
+    Item(&'a Pointer<'a>, usize),
+}
+
+impl fmt::Display for Pointer<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Root => Ok(()),
+            Self::Field(above, name) => write!(f, "{above}/{name}"),
+            Self::Item(above, index) => write!(f, "{above}/{index}"),
+        }
+    }
+}
+
+type Visit<'v> = dyn FnMut(&Pointer<'_>, &Json, &Json) + 'v;
 
 /// Calls `visit` with pointer, schema and value of every part of `value`, outermost first.
-fn walk(root: &Json, schema: &Json, value: &Json, pointer: &str, visit: &mut Visit<'_>) {
+fn walk(root: &Json, schema: &Json, value: &Json, pointer: &Pointer<'_>, visit: &mut Visit<'_>) {
     let schema = resolve(root, schema);
     if let Some(branch) = branch_for(root, schema, value) {
         return walk(root, branch, value, pointer, visit);
@@ -125,14 +138,14 @@ fn walk(root: &Json, schema: &Json, value: &Json, pointer: &str, visit: &mut Vis
                 if let Some(part_schema) =
                     schema["properties"].get(name).or(schema.get("additionalProperties"))
                 {
-                    walk(root, part_schema, part, &format!("{pointer}/{name}"), visit);
+                    walk(root, part_schema, part, &Pointer::Field(pointer, name), visit);
                 }
             }
         }
         Json::Array(items) => {
             for (index, item) in items.iter().enumerate() {
                 let item_schema = schema["prefixItems"].get(index).unwrap_or(&schema["items"]);
-                walk(root, item_schema, item, &format!("{pointer}/{index}"), visit);
+                walk(root, item_schema, item, &Pointer::Item(pointer, index), visit);
             }
         }
         _ => {}
@@ -241,8 +254,11 @@ mod tests {
     #[test]
     fn wires_are_found_in_options_lists_and_enums() {
         let (schema, value) = example(Method::Given { by: In::from("d"), rank: 1 }, None, 1.0);
-        let found: Vec<_> =
-            wires(&schema, &value).iter().map(|wire| (wire.label(), wire.from.clone())).collect();
+        let found: Vec<_> = wires_and_mistakes(&schema, &value)
+            .0
+            .iter()
+            .map(|wire| (wire.label(), wire.from.clone()))
+            .collect();
         let expected = [("model", "a"), ("all[0]", "b"), ("all[1]", "c"), ("method.Given.by", "d")];
         assert_eq!(found, expected.map(|(label, from)| (label.to_owned(), from.to_owned())));
     }
@@ -250,8 +266,8 @@ mod tests {
     #[test]
     fn ranges_are_checked_where_they_are_nested() {
         let (schema, value) = example(Method::Given { by: In::from("d"), rank: 0 }, Some(1.5), f64::NAN);
-        let found: Vec<_> =
-            out_of_range(&schema, &value).into_iter().map(|found| (found.pointer, found.message)).collect();
+        let (_, found) = wires_and_mistakes(&schema, &value);
+        let found: Vec<_> = found.into_iter().map(|found| (found.pointer, found.message)).collect();
         let expected = [
             ("/method/Given/rank", "must be at least 1, and is 0"),
             ("/strength", "must be from 0 to 1, and is 1.5"),
@@ -263,7 +279,7 @@ mod tests {
     #[test]
     fn an_option_may_be_absent_and_a_unit_variant_has_no_wires() {
         let (schema, value) = example(Method::Plain, None, 5.0);
-        assert_eq!(out_of_range(&schema, &value), []);
-        assert_eq!(wires(&schema, &value).len(), 3);
+        let (wires, mistakes) = wires_and_mistakes(&schema, &value);
+        assert_eq!((wires.len(), mistakes), (3, vec![]));
     }
 }

@@ -123,6 +123,11 @@ impl Project {
         )
     }
 
+    /// The project that the current directory lies in.
+    pub fn here() -> Self {
+        Self::of(Path::new("any"))
+    }
+
     /// The current directory as a project.
     pub fn current() -> Self {
         Self {
@@ -139,6 +144,11 @@ impl Project {
     /// The folder itself.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// The folder in which Flow keeps what it can make again.
+    pub fn home(&self) -> PathBuf {
+        self.root.join(".flow")
     }
 
     /// A path of a graph as the file system knows it.

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use flow_engine::Result;
 
-use crate::file;
+use flow_engine::file;
 
 /// A folder under way; it is removed unless it takes its place.
 pub(crate) struct NewFolder {

@@ -1,23 +1,66 @@
-//! Networks that outlive the node that loaded them, under a byte budget: the least recently used go first.
+//! What outlives the node that made it, under a byte budget: networks, encoded prompts. The least recently used go
+//! first.
 //!
-//! Nothing here knows what a network is.
+//! Nothing here knows what it keeps.
 
 use std::any::Any;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
-use flow_engine::{Digest, Result, Settings};
-
-use crate::sdxl::Part;
+use flow_engine::{Cx, Digest, Result, Settings};
 
 /// Bytes in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Size(pub usize);
 
-/// What tells one network from another: recipe, part, settings.
-pub type Key = (Digest, Part, Settings);
+/// What tells one thing from another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Key {
+    /// What sort of thing it is.
+    pub sort: &'static str,
+    /// Everything else that decides it.
+    pub recipe: Digest,
+    /// The run's settings.
+    pub settings: Settings,
+}
 
-/// Kept networks.
+/// Something to keep.
+#[derive(Debug, Clone)]
+pub struct Item {
+    /// What tells it from others.
+    pub key: Key,
+    /// What a person calls it.
+    pub what: String,
+    /// The memory that it needs as soon as it is being made.
+    pub room: Size,
+}
+
+/// Whose memory it is, and who hears what becomes of it.
+pub trait Owner {
+    /// The bytes that all kept things may take.
+    fn budget(&self) -> u64;
+    /// Something was made, and is kept.
+    fn kept(&self, what: &str, size: Size, seconds: f64);
+    /// Something was let go.
+    fn evicted(&self, what: &str, size: Size);
+}
+
+impl Owner for Cx<'_> {
+    fn budget(&self) -> u64 {
+        self.memory()
+    }
+
+    fn kept(&self, what: &str, size: Size, seconds: f64) {
+        Cx::kept(self, what, size.0 as u64, seconds);
+    }
+
+    fn evicted(&self, what: &str, size: Size) {
+        Cx::evicted(self, what, size.0 as u64);
+    }
+}
+
+/// Kept things.
 #[derive(Default)]
 pub struct Kept {
     shelf: Mutex<Shelf>,
@@ -25,105 +68,177 @@ pub struct Kept {
 
 #[derive(Default)]
 struct Shelf {
-    networks: HashMap<Key, Entry>,
+    entries: HashMap<Key, Entry>,
     /// Counts the uses.
     clock: u64,
 }
 
 struct Entry {
-    network: Arc<dyn Any + Send + Sync>,
+    thing: Arc<dyn Any + Send + Sync>,
+    what: String,
     size: Size,
     used: u64,
 }
 
 impl Kept {
-    /// The network of this key, or the one that `make` gives, which is then kept. Before it is made, others are let
-    /// go until all kept ones fit into `budget` with it; one that is larger than the budget is kept alone. Who holds
-    /// a network goes on holding it.
+    /// The thing of this key, or the one that `make` gives with its size, which is then kept. Before it is made, others
+    /// are let go until all kept ones fit into the budget with it; one that is larger than the budget is kept alone. Who
+    /// holds a thing goes on holding it.
+    ///
+    /// What `make` makes may itself ask for kept things. Nodes that make anything large hold the device, so nothing is
+    /// made twice.
     ///
     /// # Errors
     /// Those of `make`.
     pub fn get_or_make<T: Send + Sync + 'static>(
         &self,
-        key: Key,
-        size: Size,
-        budget: u64,
-        make: impl FnOnce() -> Result<T>,
+        item: Item,
+        owner: &dyn Owner,
+        make: impl FnOnce() -> Result<(T, Size)>,
     ) -> Result<Arc<T>> {
-        // Nodes that load hold the device, so nobody waits long for this lock.
-        let mut shelf = self.shelf.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(thing) = self.find(&item.key) {
+            return Ok(thing);
+        }
+        self.shelf().make_room(item.room, owner);
+        let started = Instant::now();
+        let (thing, size) = make()?;
+        let (thing, seconds) = (Arc::new(thing), started.elapsed().as_secs_f64());
+        let mut shelf = self.shelf();
+        shelf.make_room(size, owner); // `make` may have had more kept
+        owner.kept(&item.what, size, seconds);
+        shelf.put(item, size, thing.clone());
+        Ok(thing)
+    }
+
+    /// The thing of this key, if it is kept.
+    fn find<T: Send + Sync + 'static>(&self, key: &Key) -> Option<Arc<T>> {
+        let mut shelf = self.shelf();
         shelf.clock += 1;
         let now = shelf.clock;
-        if let Some(entry) = shelf.networks.get_mut(&key)
-            && let Ok(network) = Arc::clone(&entry.network).downcast()
-        {
-            entry.used = now;
-            return Ok(network);
-        }
-        shelf.make_room(size, budget);
-        let network = Arc::new(make()?);
-        shelf.networks.insert(key, Entry { network: network.clone(), size, used: now });
-        Ok(network)
+        let entry = shelf.entries.get_mut(key)?;
+        let thing = Arc::clone(&entry.thing).downcast().ok()?;
+        entry.used = now;
+        Some(thing)
+    }
+
+    fn shelf(&self) -> MutexGuard<'_, Shelf> {
+        self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Shelf {
-    fn make_room(&mut self, size: Size, budget: u64) {
-        let total =
-            |networks: &HashMap<Key, Entry>| networks.values().map(|entry| entry.size.0).sum::<usize>();
-        while total(&self.networks) as u64 + size.0 as u64 > budget {
-            let oldest = self.networks.iter().min_by_key(|(_, entry)| entry.used).map(|(key, _)| *key);
-            let Some(oldest) = oldest else { return };
-            self.networks.remove(&oldest);
+    fn put(&mut self, Item { key, what, .. }: Item, size: Size, thing: Arc<dyn Any + Send + Sync>) {
+        self.clock += 1;
+        self.entries.insert(key, Entry { thing, what, size, used: self.clock });
+    }
+
+    fn make_room(&mut self, size: Size, owner: &dyn Owner) {
+        let total = |entries: &HashMap<Key, Entry>| entries.values().map(|entry| entry.size.0).sum::<usize>();
+        while total(&self.entries) as u64 + size.0 as u64 > owner.budget() {
+            let oldest = self.entries.iter().min_by_key(|(_, entry)| entry.used).map(|(key, _)| *key);
+            let Some(entry) = oldest.and_then(|oldest| self.entries.remove(&oldest)) else { return };
+            owner.evicted(&entry.what, entry.size);
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+
     use flow_engine::{Device, Dtype};
 
     use super::*;
 
-    fn key(name: &str) -> Key {
-        let settings = Settings { device: Device::Cpu, dtype: Dtype::F32 };
-        (Digest::of(name.as_bytes()), Part::Unet, settings)
+    /// Some memory, and what was told of it.
+    struct House {
+        budget: u64,
+        told: RefCell<Vec<String>>,
     }
 
-    /// Asks for networks of 10 bytes under a budget; which of them had to be made.
-    fn made(kept: &Kept, names: &[&str], budget: u64) -> Vec<String> {
-        let mut made = Vec::new();
-        for name in names {
-            let make = || {
-                made.push((*name).to_owned());
-                Ok((*name).to_owned())
-            };
-            let network = kept.get_or_make(key(name), Size(10), budget, make).expect("a network");
-            assert_eq!(*network, **name);
+    impl House {
+        fn of(budget: u64) -> Self {
+            Self { budget, told: RefCell::default() }
         }
-        made
+
+        fn told(self) -> String {
+            self.told.into_inner().join(" ")
+        }
+    }
+
+    impl Owner for House {
+        fn budget(&self) -> u64 {
+            self.budget
+        }
+
+        fn kept(&self, what: &str, Size(size): Size, seconds: f64) {
+            assert!(seconds >= 0.0);
+            self.told.borrow_mut().push(format!("+{what}{size}"));
+        }
+
+        fn evicted(&self, what: &str, Size(size): Size) {
+            self.told.borrow_mut().push(format!("-{what}{size}"));
+        }
+    }
+
+    fn item(name: &str, room: usize) -> Item {
+        let settings = Settings { device: Device::Cpu, dtype: Dtype::F32 };
+        let key = Key { sort: "thing", recipe: Digest::of(name.as_bytes()), settings };
+        Item { key, what: name.to_owned(), room: Size(room) }
+    }
+
+    /// Asks for things of 10 bytes under a budget; what was told.
+    fn told(kept: &Kept, names: &[&str], budget: u64) -> String {
+        let house = House::of(budget);
+        for name in names {
+            let thing = kept.get_or_make(item(name, 10), &house, || Ok(((*name).to_owned(), Size(10))));
+            let thing = thing.expect("a thing");
+            assert_eq!(*thing, **name);
+        }
+        house.told()
     }
 
     #[test]
-    fn a_network_is_made_once() {
-        assert_eq!(made(&Kept::default(), &["a", "a", "b", "a"], 20), ["a", "b"]);
+    fn a_thing_is_made_once_and_told_of_once() {
+        assert_eq!(told(&Kept::default(), &["a", "a", "b", "a"], 20), "+a10 +b10");
     }
 
     #[test]
-    fn the_least_recently_used_goes_first() {
-        assert_eq!(made(&Kept::default(), &["a", "b", "a", "c", "a", "b"], 20), ["a", "b", "c", "b"]);
+    fn the_least_recently_used_goes_first_and_that_is_told() {
+        let expected = "+a10 +b10 -b10 +c10 -c10 +b10";
+        assert_eq!(told(&Kept::default(), &["a", "b", "a", "c", "a", "b"], 20), expected);
     }
 
     #[test]
-    fn a_network_larger_than_the_budget_is_kept_alone() {
-        assert_eq!(made(&Kept::default(), &["a", "a", "b", "a"], 5), ["a", "b", "a"]);
+    fn a_thing_larger_than_the_budget_is_kept_alone() {
+        assert_eq!(told(&Kept::default(), &["a", "a", "b", "a"], 5), "+a10 -a10 +b10 -b10 +a10");
     }
 
     #[test]
-    fn a_network_that_cannot_be_made_leaves_no_trace() {
-        let kept = Kept::default();
-        let failed = kept.get_or_make::<String>(key("a"), Size(1), 9, || anyhow::bail!("no file"));
+    fn a_thing_that_cannot_be_made_leaves_no_trace() {
+        let (kept, house) = (Kept::default(), House::of(9));
+        let failed = kept.get_or_make::<String>(item("a", 1), &house, || anyhow::bail!("no file"));
         assert!(failed.is_err());
-        assert_eq!(made(&kept, &["a"], 9), ["a"]);
+        assert_eq!(house.told(), "");
+        assert_eq!(told(&kept, &["a"], 9), "+a10");
+    }
+
+    #[test]
+    fn what_is_made_may_ask_for_what_is_kept() {
+        let (kept, house) = (Kept::default(), House::of(14));
+        let encoder = || kept.get_or_make(item("encoder", 10), &house, || Ok((1, Size(10))));
+        // Its size is known only when it is there.
+        let prompt = || kept.get_or_make(item("prompt", 0), &house, || Ok((*encoder()? + 1, Size(4))));
+        assert_eq!([*prompt().unwrap(), *prompt().unwrap()], [2, 2]);
+        assert_eq!(house.told(), "+encoder10 +prompt4");
+    }
+
+    #[test]
+    fn things_of_two_sorts_and_one_recipe_are_two() {
+        let (kept, house) = (Kept::default(), House::of(9));
+        let other = Item { key: Key { sort: "other", ..item("a", 1).key }, ..item("A", 1) };
+        assert_eq!(*kept.get_or_make(item("a", 1), &house, || Ok((1, Size(1)))).unwrap(), 1);
+        assert_eq!(*kept.get_or_make(other, &house, || Ok((2, Size(1)))).unwrap(), 2);
+        assert_eq!(house.told(), "+a1 +A1");
     }
 }

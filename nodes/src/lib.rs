@@ -13,7 +13,7 @@
 pub mod adapter;
 pub mod conditioning;
 mod device;
-pub mod file;
+mod estimate;
 mod folder;
 pub mod hub;
 pub mod inspect;
@@ -21,12 +21,15 @@ mod kept;
 pub mod latents;
 pub mod model;
 pub mod node;
+#[cfg(test)]
+mod numerics_tests;
 pub mod ops;
 pub mod picture;
 mod registry;
 pub mod report;
 pub mod sample;
 pub mod sdxl;
+mod stored;
 
 pub use device::settle;
 pub use registry::registry;

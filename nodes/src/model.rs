@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use flow_engine::{Cx, Digest, Result, Settings, Value};
+use candle_core::DType;
+use flow_engine::{Cx, Digest, Dtype, Result, Settings, Value};
 
 use crate::adapter::fold::{Applied, Folded, Scales};
 use crate::adapter::names::{Names, Target};
@@ -16,7 +17,7 @@ use crate::adapter::write::{BASE_DIGEST, FileDtype};
 use crate::adapter::{Adapter, Bound, textual_inversion};
 use crate::device;
 use crate::hub;
-use crate::kept::{Kept, Size};
+use crate::kept::{Item, Kept, Key, Size};
 use crate::sdxl::save::Saving;
 use crate::sdxl::{Checkpoint, Compute, Part, Source as _, TextEncoders, Tokenizers, UNet, Vae, Weights};
 
@@ -32,16 +33,17 @@ pub struct Model {
 impl Value for Model {
     const TYPE: &'static str = "Model";
 
+    /// Of what its networks are made from, and of its name, which pictures and reports tell.
     fn digest(&self) -> Digest {
-        self.recipe(None)
+        Digest::of_parts([&self.recipe(None).as_bytes()[..], self.name().as_bytes()])
     }
 }
 
 impl Model {
     /// A checkpoint as it is; `digest` is that of its files.
-    pub fn new(checkpoint: Checkpoint, digest: Digest) -> Self {
+    pub fn new(checkpoint: impl Into<Arc<Checkpoint>>, digest: Digest) -> Self {
         let names = Arc::new(OnceLock::new());
-        Self { checkpoint: Arc::new(checkpoint), base: digest, names, applied: Vec::new() }
+        Self { checkpoint: checkpoint.into(), base: digest, names, applied: Vec::new() }
     }
 
     /// This model with an adapter applied after what is applied already.
@@ -106,7 +108,10 @@ impl Model {
         let mut said = vec![self.base.as_bytes().to_vec()];
         for Applied { single, scales, bound } in applied {
             said.push(single.digest().as_bytes().to_vec());
-            said.push([scales.unet.to_le_bytes(), scales.text_encoders.to_le_bytes()].concat());
+            said.push(match part {
+                Some(part) => scales.of(part).to_le_bytes().to_vec(),
+                None => [scales.unet.to_le_bytes(), scales.text_encoders.to_le_bytes()].concat(),
+            });
             said.push(bound.left_out().join("\n").into_bytes());
         }
         Digest::of_parts(said.iter().map(Vec::as_slice))
@@ -224,31 +229,61 @@ impl Model {
         part: Part,
         load: impl FnOnce(&Compute) -> Result<T>,
     ) -> Result<Arc<T>> {
-        let recipe = match part {
-            // Both text encoders are kept as one.
+        let (compute, recipe) = (compute(cx.settings())?, self.recipe_of(part));
+        let key = Key { sort: part.folder(), recipe, settings: cx.settings() };
+        let item = Item {
+            key,
+            what: self.what(part, cx.settings()),
+            room: Size(self.loaded_bytes(part, compute.dtype)),
+        };
+        let size = item.room;
+        cx.shared::<Kept>().get_or_make(item, cx, || Ok((load(&compute)?, size)))
+    }
+
+    /// The digest of everything that decides the weights of a network; both text encoders are one.
+    fn recipe_of(&self, part: Part) -> Digest {
+        match part {
             Part::TextEncoder | Part::TextEncoder2 => {
                 let both = [Part::TextEncoder, Part::TextEncoder2].map(|part| self.recipe(Some(part)));
                 Digest::of_parts(both.iter().map(|digest| &digest.as_bytes()[..]))
             }
             part => self.recipe(Some(part)),
-        };
-        let compute = compute(cx.settings())?;
-        let size = self.size_of(part, &compute);
-        cx.shared::<Kept>().get_or_make((recipe, part, cx.settings()), size, cx.memory(), || load(&compute))
+        }
     }
 
-    /// The bytes that a network takes once it is loaded.
-    fn size_of(&self, part: Part, compute: &Compute) -> Size {
+    /// The digest of everything that decides what a prompt is encoded as.
+    pub(crate) fn text_recipe(&self) -> Digest {
+        self.recipe_of(Part::TextEncoder)
+    }
+
+    /// What a person calls a network: `unet of mini-sdxl + bear (f32)`.
+    fn what(&self, part: Part, settings: Settings) -> String {
+        let (called, changes): (_, fn(&Applied) -> bool) = match part {
+            Part::Unet => ("unet", |applied| applied.changes(Part::Unet)),
+            Part::Vae => return format!("vae of {} ({})", self.name(), Dtype::F32),
+            Part::TextEncoder | Part::TextEncoder2 => ("text encoders", |applied| {
+                applied.changes(Part::TextEncoder) || applied.changes(Part::TextEncoder2)
+            }),
+        };
+        let adapters = self.applied.iter().filter(|applied| changes(applied));
+        let adapters = adapters.map(|applied| match applied.scales.of(part) {
+            1.0 => format!(" + {}", applied.single.name()),
+            scale => format!(" + {} at {scale}", applied.single.name()),
+        });
+        format!("{called} of {}{} ({})", self.name(), adapters.collect::<String>(), settings.dtype)
+    }
+
+    /// The bytes that a network takes once it is loaded; both text encoders are one.
+    pub(crate) fn loaded_bytes(&self, part: Part, dtype: DType) -> usize {
         let elements = |part: Part| {
             let shapes = self.checkpoint.weights(part).shapes();
             shapes.map(|(_, shape)| shape.iter().product::<usize>()).sum::<usize>()
         };
         match part {
-            Part::Vae => Size(elements(part) * 4),
-            Part::Unet => Size(elements(part) * compute.dtype.size_in_bytes()),
+            Part::Vae => elements(part) * DType::F32.size_in_bytes(),
+            Part::Unet => elements(part) * dtype.size_in_bytes(),
             Part::TextEncoder | Part::TextEncoder2 => {
-                let both = elements(Part::TextEncoder) + elements(Part::TextEncoder2);
-                Size(both * compute.dtype.size_in_bytes())
+                (elements(Part::TextEncoder) + elements(Part::TextEncoder2)) * dtype.size_in_bytes()
             }
         }
     }

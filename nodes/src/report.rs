@@ -2,9 +2,11 @@
 //!
 //! Nothing here knows what it is about, or screens.
 
+mod stored;
+
 use std::fmt::Write as _;
 
-use flow_engine::{Digest, Result, Value};
+use flow_engine::{Digest, Result, StoredFile, Value};
 use serde::Serialize;
 
 /// A table with a title, a line for what a reader must know, and one row per thing that was measured.
@@ -39,8 +41,17 @@ pub enum Cell {
 impl Value for Report {
     const TYPE: &'static str = "Report";
 
+    /// That of the stored form, which tells a count from a number where JSON for people does not.
     fn digest(&self) -> Digest {
-        Digest::of(self.to_json().unwrap_or_default().as_bytes())
+        stored::digest(self)
+    }
+
+    fn to_files(&self) -> Result<Option<Vec<StoredFile<'_>>>> {
+        stored::to_files(self).map(Some)
+    }
+
+    fn from_files(files: Vec<StoredFile<'static>>) -> Result<Self> {
+        stored::from_files(files)
     }
 }
 

@@ -6,11 +6,13 @@ mod broken_graphs;
 mod broken_models;
 mod commands;
 mod events;
+mod fuzz;
 mod hub;
 mod inspect;
 mod pictures;
 mod samplers;
 mod saving;
+mod store;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

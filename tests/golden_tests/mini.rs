@@ -1,7 +1,7 @@
 //! Pictures that diffusers makes with the model in the repository, from prompt and seed alone.
 
 use candle_core::{Device, Tensor};
-use flow_engine::{Document, Events, Graph, Project, Run, Session, Status, Stop, read_ron};
+use flow_engine::{Document, Project, Ready, Run, Session, Status, read_ron};
 use flow_nodes::sample::guidance::TimeIds;
 use flow_nodes::sample::{Ddim, Denoiser, Generator, NoiseSchedule, walk};
 use serde::Deserialize;
@@ -116,8 +116,7 @@ fn run_graph(text: &str) {
     let settings = flow_nodes::settle(Some(flow_engine::Device::Cpu), Some(flow_engine::Dtype::F32)).unwrap();
     let session = Session::new(flow_nodes::registry(), settings, Project::at(repository()));
     let source = read_ron(Document::new("golden.ron", text), &[], &session.registry);
-    let graph = Graph::checked(source, &session).unwrap_or_else(|problems| panic!("{problems:?}"));
-    let run =
-        Run { graph: &graph, session: &session, events: Events::silent(), stop: Stop::default(), jobs: 2 };
+    let ready = Ready::checked(source, &session).unwrap_or_else(|problems| panic!("{problems:?}"));
+    let run = Run::new(&ready, &session);
     assert_eq!(run.execute().status, Status::Done);
 }

@@ -27,6 +27,20 @@ enum Verb {
     Run(command::run::RunArguments),
     /// Find every mistake of a graph without reading any weights.
     Check(command::check::CheckArguments),
+    /// Say what would run, why, and how long it will take.
+    Plan(command::plan::PlanArguments),
+    /// Say everything that decides a node's result, and whether it is stored.
+    Explain(command::explain::ExplainArguments),
+    /// Compare two graphs or two runs by what they mean.
+    Diff(command::diff::DiffArguments),
+    /// Write down what a graph's results depend on, to hold later runs to it.
+    Lock(command::lock::LockArguments),
+    /// List the runs of a project.
+    Runs(command::runs::RunsArguments),
+    /// Print a run again.
+    Replay(command::replay::ReplayArguments),
+    /// Look after stored results.
+    Store(command::store::StoreArguments),
     /// List the kinds of nodes, or say everything about one.
     Nodes(command::nodes::NodesArguments),
     /// Print a graph as a picture for Graphviz or Mermaid.
@@ -46,13 +60,24 @@ enum Exit {
     Done = 0,
     NodeFailed = 1,
     Invalid = 2,
+    Partial = 4,
     Cancelled = 130,
 }
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().verb {
         Verb::Run(arguments) => command::run::run(&arguments),
         Verb::Check(arguments) => command::check::check(&arguments),
+        Verb::Plan(arguments) => command::plan::plan(&arguments),
+        Verb::Explain(arguments) => command::explain::explain(&arguments),
+        Verb::Diff(arguments) => command::diff::diff(&arguments),
+        Verb::Lock(arguments) => command::lock::lock(&arguments),
+        Verb::Runs(arguments) => command::runs::runs(&arguments),
+        Verb::Replay(arguments) => command::replay::replay(&arguments),
+        Verb::Store(arguments) => command::store::store(&arguments),
         Verb::Nodes(arguments) => command::nodes::nodes(&arguments),
         Verb::Dag(arguments) => command::dag::dag(&arguments),
         Verb::Inspect(arguments) => command::inspect::inspect(&arguments),

@@ -5,8 +5,10 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use clap::Args;
+use flow_engine::diagnostic::nearest;
 use flow_engine::{
-    Device, Diagnostic, Document, Dtype, Graph, Override, Problem, Project, Result, Session, read_ron,
+    Before, Device, Diagnostic, Document, Dtype, Graph, GraphNode, Override, Problem, Project, Ready, Result,
+    Session, Source, Wanted, read_ron,
 };
 
 /// Which graph, and what is changed in it.
@@ -31,6 +33,38 @@ pub struct SettingsArguments {
     /// Memory that networks may take when no node needs them at the moment, in GiB: those used least recently go first.
     #[arg(long, value_name = "GIB", default_value_t = 16, value_parser = clap::value_parser!(u32).range(0..=4096))]
     pub memory: u32,
+}
+
+/// Where results are kept.
+#[derive(Args)]
+pub struct StoreArguments {
+    /// Neither look for stored results nor store any.
+    #[arg(long)]
+    pub no_cache: bool,
+    /// Read every file again instead of trusting size and time.
+    #[arg(long)]
+    pub paranoid: bool,
+}
+
+/// What is to be run of a graph.
+#[derive(Args)]
+pub struct WantedArguments {
+    /// Only this node and what it needs. May be given several times.
+    #[arg(long = "target", value_name = "NODE")]
+    targets: Vec<String>,
+    /// Run this node and all that depends on it, whatever is stored. May be given several times.
+    #[arg(long, value_name = "NODE")]
+    from: Vec<String>,
+    /// Run this node, whatever is stored. May be given several times.
+    #[arg(long, value_name = "NODE")]
+    force: Vec<String>,
+}
+
+impl WantedArguments {
+    /// As the engine wants it.
+    pub fn wanted(&self) -> Wanted {
+        Wanted { targets: self.targets.clone(), from: self.from.clone(), force: self.force.clone() }
+    }
 }
 
 /// A setting, or none where the program chooses.
@@ -69,26 +103,65 @@ impl GraphArguments {
     /// A session for the graph's project.
     pub fn session(&self, arguments: &SettingsArguments) -> Result<Session, Vec<Diagnostic>> {
         let settings = flow_nodes::settle(arguments.device.0, arguments.dtype.0).map_err(one)?;
-        let session = Session::new(flow_nodes::registry(), settings, Project::of(&self.graph));
-        Ok(Session { memory: u64::from(arguments.memory) << 30, ..session })
+        let mut session = Session::new(flow_nodes::registry(), settings, Project::of(&self.graph));
+        session.memory = u64::from(arguments.memory) << 30;
+        Ok(session)
+    }
+
+    /// A graph file as it is.
+    pub fn of_file(graph: PathBuf) -> Self {
+        Self { graph, overrides: Vec::new() }
+    }
+
+    /// What ran before of this graph, but for a run that is under way.
+    pub fn before<'a>(&self, session: &'a Session, but: Option<PathBuf>) -> Before<'a> {
+        Before::runs_of(session, self.graph.clone(), but)
+    }
+
+    /// The same with a store, unless there shall be none.
+    pub fn session_with(
+        &self,
+        settings: &SettingsArguments,
+        store: &StoreArguments,
+    ) -> Result<Session, Vec<Diagnostic>> {
+        let session = self.session(settings)?;
+        let session = if store.no_cache { session } else { session.with_store() };
+        Ok(if store.paranoid { session.paranoid() } else { session })
+    }
+
+    /// The nodes of the file as it is now.
+    pub fn source<'s>(&self, session: &'s Session) -> Result<Source<'s>, Vec<Diagnostic>> {
+        let document = self.document().map_err(one)?;
+        Ok(read_ron(document, &self.overrides, &session.registry))
+    }
+
+    /// The graph, checked as far as it is wanted and its results are not stored.
+    pub fn ready<'s>(&self, session: &'s Session, wanted: Wanted) -> Result<Ready<'s>, Vec<Diagnostic>> {
+        Ready::new(self.source(session)?, session, wanted)
     }
 
     /// The graph, if its nodes and wires fit together.
     pub fn drawable<'s>(&self, session: &'s Session) -> Result<Graph<'s>, Vec<Diagnostic>> {
-        let document = self.document().map_err(one)?;
-        Graph::new(read_ron(document, &self.overrides, &session.registry), &session.registry)
+        Graph::new(self.source(session)?, &session.registry)
     }
 
     /// The graph, checked as far as it can be without running it.
     pub fn checked<'s>(&self, session: &'s Session) -> Result<Graph<'s>, Vec<Diagnostic>> {
-        let document = self.document().map_err(one)?;
-        Graph::checked(read_ron(document, &self.overrides, &session.registry), session)
+        Graph::checked(self.source(session)?, session)
     }
 }
 
 /// An error as the only thing that is wrong.
 pub fn one(error: anyhow::Error) -> Vec<Diagnostic> {
     vec![Diagnostic::from_error(&error)]
+}
+
+/// A problem with a node's name, with the name that may be meant.
+pub fn nearest_node(problem: Problem, name: &str, graph: &Graph<'_>) -> Problem {
+    match nearest(name, graph.nodes().map(GraphNode::name)) {
+        Some(near) => problem.hint(format!("did you mean `{near}`?")),
+        None => problem,
+    }
 }
 
 /// The graphs that could have been meant: those in the folder of a path, or in `graphs`.
@@ -102,6 +175,7 @@ fn graphs_beside(path: &Path) -> String {
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| path.extension().is_some_and(|ending| ending == "ron") && path.is_file())
         .map(|path| path.display().to_string())
+        .filter(|name| !name.ends_with(".lock.ron"))
         .collect();
     names.sort();
     names.dedup();

@@ -2,7 +2,8 @@
 //!
 //! The file is read twice. First its outline: names, kinds and fields as stretches of the text,
 //! in which unknown, missing and doubled names are found all at once. Then each node on its own
-//! into its type, with the overrides of the command line spliced into its text.
+//! into its type, with the overrides of the command line spliced into its text; large graphs
+//! have thousands of nodes, so this is done on all cores.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use ::ron::error::SpannedResult;
 use ::ron::extensions::Extensions;
 use ::ron::value::RawValue;
+use rayon::prelude::*;
 use serde::de::{DeserializeSeed, Deserializer, EnumAccess, VariantAccess, Visitor};
 use serde_json::Value as Json;
 
@@ -38,7 +40,8 @@ pub fn read_ron<'r>(document: Arc<Document>, overrides: &[Override], registry: &
         Err(error) => {
             let mut found = mistake(&error, &document.text);
             found.hint.get_or_insert_with(|| "write Graph(nodes: {\"name\": Kind(..), ..})".to_owned());
-            reader.refuse(&found, 0);
+            let refusal = reader.refusal(&found, 0);
+            reader.source.diagnostics.push(refusal);
         }
     }
     reader.source
@@ -58,9 +61,13 @@ struct Reader<'a, 'r> {
     source: Source<'r>,
 }
 
+/// A node as it was read, or what is left of it with its mistakes.
+type ReadNode<'r> = Result<SourceNode<'r>, (BrokenNode<'r>, Vec<Diagnostic>)>;
+
 impl<'r> Reader<'_, 'r> {
     fn read_entries(&mut self, entries: &[(&RawValue, &RawValue)]) {
         let mut first_of: HashMap<String, Place> = HashMap::with_capacity(entries.len());
+        let mut named = Vec::with_capacity(entries.len());
         for (key, body) in entries {
             let place = self.place_of(key.get_ron());
             let Ok(name) = ::ron::from_str::<String>(key.get_ron()) else {
@@ -71,38 +78,38 @@ impl<'r> Reader<'_, 'r> {
             match first_of.get(&name) {
                 Some(first) => self.source.diagnostics.push(doubled_name(&name, place, first.clone())),
                 None => {
-                    self.read_node(&name, body.get_ron());
+                    named.push((name.clone(), body.get_ron()));
                     first_of.insert(name, place);
+                }
+            }
+        }
+        let read: Vec<_> = named.par_iter().map(|(name, body)| self.read_node(name, body)).collect();
+        for node in read {
+            match node {
+                Ok(node) => self.source.nodes.push(node),
+                Err((broken, problems)) => {
+                    let problems = problems.into_iter().map(|problem| problem.node(&broken.name));
+                    self.source.diagnostics.extend(problems);
+                    self.source.broken.push(broken);
                 }
             }
         }
         self.refuse_overrides_of_nothing(&first_of);
     }
 
-    /// Reads one node into the source's nodes or, with its mistakes, into its broken ones.
-    fn read_node(&mut self, name: &str, body: &str) {
-        let outline = match outline(body) {
-            Ok(outline) => outline,
-            Err(error) => {
-                let mut found = mistake(&error, body);
-                found.hint = Some("a node is written as Kind(field: value, ..)".to_owned());
-                self.refuse(&found, offset_in(&self.document.text, body));
-                return self.source.broken.push(BrokenNode { name: name.to_owned(), node_type: None });
-            }
-        };
-        let Some(node_type) = self.registry.get(outline.kind) else {
-            let problem =
-                unknown_kind(outline.kind, self.registry).at(self.place_of(outline.kind)).node(name);
-            self.source.diagnostics.push(problem);
-            return self.source.broken.push(BrokenNode { name: name.to_owned(), node_type: None });
-        };
-        match self.read_fields(name, body, &outline, node_type) {
-            Ok(node) => self.source.nodes.push(node),
-            Err(problems) => {
-                self.source.diagnostics.extend(problems.into_iter().map(|problem| problem.node(name)));
-                self.source.broken.push(BrokenNode { name: name.to_owned(), node_type: Some(node_type) });
-            }
-        }
+    fn read_node(&self, name: &str, body: &str) -> ReadNode<'r> {
+        let broken = |node_type| BrokenNode { name: name.to_owned(), node_type };
+        let outline = outline(body).map_err(|error| {
+            let mut found = mistake(&error, body);
+            found.hint = Some("a node is written as Kind(field: value, ..)".to_owned());
+            (broken(None), vec![self.refusal(&found, offset_in(&self.document.text, body))])
+        })?;
+        let node_type = self.registry.get(outline.kind).ok_or_else(|| {
+            let problem = unknown_kind(outline.kind, self.registry).at(self.place_of(outline.kind));
+            (broken(None), vec![problem])
+        })?;
+        self.read_fields(name, body, &outline, node_type)
+            .map_err(|problems| (broken(Some(node_type)), problems))
     }
 
     fn read_fields(
@@ -136,13 +143,11 @@ impl<'r> Reader<'_, 'r> {
         }
     }
 
-    /// Reports a mistake in a part of the document that starts at an offset.
-    fn refuse(&mut self, found: &Mistake, start: usize) {
+    /// A mistake in a part of the document that starts at an offset.
+    fn refusal(&self, found: &Mistake, start: usize) -> Diagnostic {
         let span = found.span.start + start..found.span.end + start;
         let place = Place { document: Arc::clone(self.document), span };
-        self.source
-            .diagnostics
-            .push(Diagnostic::error(&found.message).at(place).maybe_hint(found.hint.clone()));
+        Diagnostic::error(&found.message).at(place).maybe_hint(found.hint.clone())
     }
 
     fn place_of(&self, part: &str) -> Place {

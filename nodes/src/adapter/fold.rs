@@ -31,7 +31,8 @@ impl Scales {
         Self { unet: scale, text_encoders: scale }
     }
 
-    pub(super) fn of(self, part: Part) -> f64 {
+    /// To a network.
+    pub fn of(self, part: Part) -> f64 {
         if part == Part::Unet { self.unet } else { self.text_encoders }
     }
 }

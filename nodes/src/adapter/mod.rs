@@ -33,6 +33,7 @@ pub mod shape;
 mod single;
 pub mod size_report;
 pub mod sizes;
+mod stored;
 mod svdiff;
 pub mod table3;
 #[cfg(test)]
@@ -43,7 +44,7 @@ pub mod write;
 
 use std::sync::Arc;
 
-use flow_engine::{Digest, Value};
+use flow_engine::{Digest, Result, StoredFile, Value};
 
 pub use bind::Bound;
 pub(crate) use bind::other_family;
@@ -67,13 +68,24 @@ impl Value for Adapter {
     fn digest(&self) -> Digest {
         self.digest
     }
+
+    /// None for a list with a whole model in it, which is on disk already.
+    fn to_files(&self) -> Result<Option<Vec<StoredFile<'_>>>> {
+        stored::to_files(self)
+    }
+
+    fn from_files(files: Vec<StoredFile<'static>>) -> Result<Self> {
+        stored::from_files(files)
+    }
 }
 
 impl Adapter {
     /// One change after the other.
     pub fn new(steps: Vec<Arc<Single>>) -> Self {
-        let digests: Vec<_> = steps.iter().map(|step| step.digest()).collect();
-        let digest = Digest::of_parts(digests.iter().map(|digest| &digest.as_bytes()[..]));
+        // Files, reports and pictures tell the names.
+        let said: Vec<_> = steps.iter().map(|step| (step.digest(), step.name())).collect();
+        let parts = said.iter().flat_map(|(digest, name)| [&digest.as_bytes()[..], name.as_bytes()]);
+        let digest = Digest::of_parts(parts);
         Self { steps, digest }
     }
 

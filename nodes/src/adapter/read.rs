@@ -58,10 +58,7 @@ pub fn open_as(path: &Path, token: Option<&str>, digest: Digest) -> Result<Singl
     if path.is_file() && Family::of(WeightFiles::open_file(path)?.shapes()) == Family::TextualInversion {
         let word = TextualInversion::open(path, token)?;
         let digest = Digest::of_parts([&digest.as_bytes()[..], word.token().as_bytes()]);
-        return Ok(Single {
-            word: Some(word),
-            ..nothing(&stem(path), WeightFiles::open_file(path)?, digest)
-        });
+        return Ok(of_word(&stem(path), WeightFiles::open_file(path)?, word, digest));
     }
     if let Some(token) = token {
         let message =
@@ -118,8 +115,13 @@ fn of_checkpoint(checkpoint: &Checkpoint, digest: Digest) -> Result<Single> {
     of_files(&checkpoint.name(), files, digest)
 }
 
+/// A new word.
+pub(super) fn of_word(name: &str, files: WeightFiles, word: TextualInversion, digest: Digest) -> Single {
+    Single { word: Some(word), ..nothing(name, files, digest) }
+}
+
 /// Sorts the tensors of a file by layer.
-fn of_files(name: &str, files: WeightFiles, digest: Digest) -> Result<Single> {
+pub(super) fn of_files(name: &str, files: WeightFiles, digest: Digest) -> Result<Single> {
     let path = files.path().display().to_string();
     let mut wrong = Vec::new();
     let mut found: BTreeMap<(String, Of), Vec<(&'static Piece, String)>> = BTreeMap::new();

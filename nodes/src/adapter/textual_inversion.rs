@@ -84,12 +84,21 @@ impl TextualInversion {
             Some(token) => token.to_owned(),
             None => token_of(file)?,
         };
+        Self::of_files(&files, &token)
+    }
+
+    /// The word `token` with the vectors of a file.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn of_files(files: &WeightFiles, token: &str) -> Result<Self> {
+        Self::shapes(files)?;
         let problem = |cause: anyhow::Error| -> anyhow::Error {
             let hint = Problem::hint_of(&cause).map(ToOwned::to_owned);
-            let problem = Problem::new(format!("`{}`: {cause:#}", file.display()));
+            let problem = Problem::new(format!("`{}`: {cause:#}", files.path().display()));
             hint.into_iter().fold(problem, Problem::hint).into()
         };
-        Self::new(&token, &files.read(KEYS[0])?, &files.read(KEYS[1])?).map_err(problem)
+        Self::new(token, &files.read(KEYS[0])?, &files.read(KEYS[1])?).map_err(problem)
     }
 
     /// The shapes of both encoders' vectors, from a file's header alone.

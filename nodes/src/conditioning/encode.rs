@@ -12,7 +12,7 @@
 //! always that of the text without weights.
 
 use candle_core::{DType, Tensor};
-use flow_engine::{Cx, Problem, Result};
+use flow_engine::{Problem, Result};
 
 use super::Request;
 use super::emphasis::{self, Span};
@@ -21,18 +21,18 @@ use crate::sdxl::text_encoder::TextOutput;
 use crate::sdxl::{TextEmbeds, TextEncoder, Tokenizer, Word};
 
 /// The features of a request's prompt and of its negative one, with equally many tokens; without a negative prompt,
-/// `zeros` tells whether zeros stand for it, or else the empty text.
+/// `zeros` tells whether zeros stand for it, or else the empty text. What a person should know of it goes to `warnings`.
 pub(super) fn both(
     text: &TextPart,
     request: &Request<'_>,
     zeros: bool,
-    cx: &Cx<'_>,
+    warnings: &mut Vec<Warning>,
 ) -> Result<(TextEmbeds, TextEmbeds)> {
-    let read = |field: &str, prompt: &str| -> Result<Chunked> {
+    let mut read = |field: &str, prompt: &str| -> Result<Chunked> {
         let mut chunked = Chunked::new(text, &emphasis::parse(prompt)?)?;
         if let Some(cut) = request.truncate.then(|| chunked.truncate()).flatten() {
             let message = format!("`{field}` is too long, and its end is cut off: `{}`", cut.trim());
-            cx.warn(message, Some("without `truncate` all of it is read, in chunks".to_owned()));
+            warnings.push(Warning { message, hint: "without `truncate` all of it is read, in chunks" });
         }
         Ok(chunked)
     };
@@ -46,6 +46,13 @@ pub(super) fn both(
     let negative = read("negative_prompt", request.negative_prompt.unwrap_or_default())?;
     let count = positive.count().max(negative.count());
     Ok((encode(&positive, count)?, encode(&negative, count)?))
+}
+
+/// Something that a person should know of an encoded prompt.
+#[derive(Debug, Clone)]
+pub(super) struct Warning {
+    pub(super) message: String,
+    pub(super) hint: &'static str,
 }
 
 /// A prompt as both encoders will read it.

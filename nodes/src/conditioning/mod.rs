@@ -6,11 +6,19 @@
 pub mod emphasis;
 pub mod encode;
 #[cfg(test)]
+mod kept_tests;
+mod stored;
+#[cfg(test)]
 mod tests;
 
-use candle_core::{DType, Tensor};
-use flow_engine::{Check, Cx, Digest, Problem, Result, Value};
+use std::borrow::Cow;
+use std::sync::Arc;
 
+use candle_core::{DType, Device, Tensor};
+use flow_engine::{Check, Cx, Digest, Problem, Result, Settings, StoredFile, Value};
+use serde::{Deserialize, Serialize};
+
+use crate::kept::{Item, Kept, Key, Size};
 use crate::model::Model;
 use crate::sample::guidance::TimeIds;
 use crate::sdxl::TextEmbeds;
@@ -33,7 +41,8 @@ pub struct Conditioning {
 
 /// What the denoiser is told about the picture's size, where that is not the size to draw (Podell et al. 2023, arXiv
 /// 2307.01952, section 2.2); in pixels.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Sizes {
     /// Height and width of the photo before it was scaled; the picture's own if absent.
     pub original: Option<[usize; 2]>,
@@ -64,6 +73,14 @@ impl Value for Conditioning {
     fn digest(&self) -> Digest {
         self.digest
     }
+
+    fn to_files(&self) -> Result<Option<Vec<StoredFile<'_>>>> {
+        stored::to_files(self).map(Some)
+    }
+
+    fn from_files(files: Vec<StoredFile<'static>>) -> Result<Self> {
+        stored::from_files(files)
+    }
 }
 
 impl Conditioning {
@@ -80,6 +97,18 @@ impl Conditioning {
         TimeIds { original: size(original), crop: crop.into(), target: size(target) }
     }
 
+    /// The same on a device, where it may be already.
+    ///
+    /// # Errors
+    /// A device without room.
+    pub fn on(self: Arc<Self>, device: &Device) -> Result<Arc<Self>> {
+        if self.positive.pooled.device().same_device(device) {
+            return Ok(self);
+        }
+        let (positive, negative) = (self.positive.to_device(device)?, self.negative.to_device(device)?);
+        Ok(Arc::new(Self { positive, negative, ..Self::clone(&self) }))
+    }
+
     /// The width of the features, which a model's denoiser must take.
     pub fn width(&self) -> Result<usize> {
         Ok(self.positive.prompt_embeds.dim(2)?)
@@ -87,10 +116,31 @@ impl Conditioning {
 }
 
 impl Request<'_> {
-    /// Encodes it with a model's text encoders; see [`encode`].
+    /// Encodes it with a model's text encoders; see [`encode`]. It is kept for others who ask the same of encoders with
+    /// the same weights, and its warnings are told to each.
     pub fn encode(&self, model: &Model, cx: &Cx<'_>) -> Result<Conditioning> {
-        let zeros = model.checkpoint().index().force_zeros_for_empty_prompt;
-        let (positive, negative) = encode::both(&*model.text(cx)?, self, zeros, cx)?;
+        let kept = cx.shared::<Kept>().get_or_make(self.item(model, cx.settings()), cx, || {
+            let (text, mut warnings) = (model.text(cx)?, Vec::new());
+            let zeros = model.checkpoint().index().force_zeros_for_empty_prompt;
+            let (positive, negative) = encode::both(&text, self, zeros, &mut warnings)?;
+            let size = Size(positive.size_in_bytes() + negative.size_in_bytes());
+            Ok(((self.encoded(positive, negative)?, warnings), size))
+        })?;
+        let (conditioning, warnings) = &*kept;
+        warnings.iter().for_each(|warning| cx.warn(&warning.message, Some(warning.hint.to_owned())));
+        Ok(conditioning.clone())
+    }
+
+    /// What is kept of it: of no size to speak of.
+    fn item(&self, model: &Model, settings: Settings) -> Item {
+        let said = format!("{self:?}");
+        let recipe = Digest::of_parts([&model.text_recipe().as_bytes()[..], said.as_bytes()]);
+        let what = format!("prompt {:?} of {} ({})", beginning(self.prompt), model.name(), settings.dtype);
+        Item { key: Key { sort: "prompt", recipe, settings }, what, room: Size(0) }
+    }
+
+    /// What it is encoded as.
+    fn encoded(&self, positive: TextEmbeds, negative: TextEmbeds) -> Result<Conditioning> {
         Ok(Conditioning {
             digest: digest(&positive, &negative, self)?,
             positive,
@@ -100,6 +150,21 @@ impl Request<'_> {
             sizes: self.sizes,
         })
     }
+}
+
+/// As much of a prompt as tells it from most others.
+fn beginning(prompt: &str) -> Cow<'_, str> {
+    const LONGEST: usize = 48;
+    match prompt.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", prompt[..end].trim_end()).into(),
+        None => prompt.into(),
+    }
+}
+
+/// How many prompts a model's text encoders read for one with this negative prompt.
+pub fn prompts(negative_prompt: Option<&str>, model: &Model) -> usize {
+    let is_read = negative_prompt.is_some() || !model.checkpoint().index().force_zeros_for_empty_prompt;
+    1 + usize::from(is_read)
 }
 
 /// Reports what is wrong with a node's `prompt` and `negative_prompt`, at their places.

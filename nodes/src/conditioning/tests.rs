@@ -2,8 +2,7 @@
 
 use candle_core::Tensor;
 use flow_engine::{
-    Device, Diagnostic, Document, Dtype, Event, Events, Graph, Project, Run, Session, Settings, Stop,
-    read_ron,
+    Device, Diagnostic, Document, Dtype, Event, Events, Project, Ready, Run, Session, Settings, read_ron,
 };
 
 use super::*;
@@ -29,20 +28,20 @@ fn session() -> Session {
     Session::new(registry(), Settings { device: Device::Cpu, dtype: Dtype::F32 }, Project::at(root))
 }
 
-fn checked<T>(fields: &str, then: impl FnOnce(Result<Graph<'_>, Vec<Diagnostic>>, &Session) -> T) -> T {
+fn checked<T>(fields: &str, then: impl FnOnce(Result<Ready<'_>, Vec<Diagnostic>>, &Session) -> T) -> T {
     let nodes = format!(
         r#""base": LoadSDXL(path: "models/mini-sdxl"), "words": EncodePrompt(model: "base", {fields})"#
     );
     let session = session();
     let document = Document::new("graph.ron", format!("Graph(nodes: {{ {nodes} }})"));
-    then(Graph::checked(read_ron(document, &[], &session.registry), &session), &session)
+    then(Ready::checked(read_ron(document, &[], &session.registry), &session), &session)
 }
 
 fn told(fields: &str) -> Told {
     checked(fields, |graph, session| {
         let graph = graph.unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
         let (events, receiver) = Events::channel();
-        let outcome = Run { graph: &graph, session, events, stop: Stop::default(), jobs: 1 }.execute();
+        let outcome = Run { events, ..Run::new(&graph, session) }.execute();
         let events: Vec<_> = receiver.iter().map(|record| record.event).collect();
         let warnings = events.iter().filter_map(|event| match event {
             Event::Warning { message, .. } => Some(message.clone()),

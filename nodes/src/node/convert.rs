@@ -85,12 +85,12 @@ impl Node for Convert {
         let changes = match self.to {
             To::LoRA => convert::to_low_rank(&changed, from, step)?,
             To::FactoredLoRA { para, lora } => convert::factored(&changed, from, [para, lora], step)?,
-            To::DEFT => return self.deft(&changed, from, cx),
+            To::DEFT => return self.deft(&changed, from),
         };
         let changes = self.cut(changes, cx)?;
         let shapes = |target: &crate::adapter::names::Target| changes.shapes[target].clone();
         Ok(write::lora(
-            cx.node(),
+            &said_names(&changed, from),
             &changes.changes,
             shapes,
             self.keys,
@@ -134,7 +134,7 @@ impl Convert {
         Ok(changes)
     }
 
-    fn deft(&self, changed: &Model, from: usize, cx: &Cx<'_>) -> Result<Adapter> {
+    fn deft(&self, changed: &Model, from: usize) -> Result<Adapter> {
         let [applied] = &changed.applied()[from..] else {
             let problem = Problem::new("PEFT's format holds one PaRa, and there are several adapters");
             return Err(problem.hint("merge them with `Merge(how: Joint)` first").into());
@@ -150,16 +150,21 @@ impl Convert {
             Ok(span(applied, target)?.map(|q| (target.clone(), (q, shape))))
         });
         let spans = spans.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
-        Ok(write::deft(cx.node(), &spans, self.dtype)?.into())
+        Ok(write::deft(&said_names(changed, from), &spans, self.dtype)?.into())
     }
+}
+
+/// What was converted, in its order.
+fn said_names(changed: &Model, from: usize) -> String {
+    let names: Vec<_> = changed.applied()[from..].iter().map(|applied| applied.single.name()).collect();
+    names.join(" then ")
 }
 
 /// What the converted file says of where it comes from.
 fn says(base: &Model, changed: &Model, from: usize) -> Metadata {
-    let names: Vec<_> = changed.applied()[from..].iter().map(|applied| applied.single.name()).collect();
     Metadata::from([
         (write::BASE_DIGEST.to_owned(), base.base_digest().to_string()),
         ("base_model".to_owned(), base.name()),
-        ("converted".to_owned(), names.join(" then ")),
+        ("converted".to_owned(), said_names(changed, from)),
     ])
 }

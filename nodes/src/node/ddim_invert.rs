@@ -1,17 +1,19 @@
 //! `DDIMInvert`: walks DDIM backwards, from pictures to noise (Song et al. 2020, arXiv 2010.02502, section 4.3).
 
 use candle_core::{Device, Tensor};
-use flow_engine::{Check, Cx, In, Node, Problem, Result};
+use flow_engine::{Check, Cx, Estimate, In, Node, Problem, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::sampler::{Canvas, TimestepSpacing, Words, tensor_from_pixels};
 use crate::conditioning::Conditioning;
+use crate::estimate::{Pictures, Walks};
 use crate::latents::Latents;
 use crate::model::{self, Model};
 use crate::picture::{Images, Picture};
 use crate::sample::{Ddim, Denoiser, NoiseSchedule, Sampler, walk};
 use crate::sdxl::config::SchedulerConfig;
+use crate::sdxl::cost::Grid;
 
 /// Find the noise from which DDIM would draw given pictures.
 ///
@@ -108,6 +110,23 @@ impl Node for DDIMInvert {
         {
             cx.problem_with("steps", problem);
         }
+    }
+
+    /// Nothing, where the pictures are not known before.
+    fn estimate(&self, cx: &Check<'_>) -> Option<Estimate> {
+        let (model, images) = (cx.input(&self.model)?, cx.input(&self.images)?);
+        let one = |picture| Canvas::of_picture(&model, picture).map(|Canvas { h, w, .. }| Grid { h, w });
+        let one = |picture| Some(Pictures { latents: one(picture).ok()?, count: 1, together: 1 });
+        let pictures = images.pictures.iter().map(one).collect::<Option<Vec<_>>>()?;
+        let walks = Walks {
+            pictures: &pictures,
+            steps: self.walk_up(model.checkpoint().scheduler_config()).ok()?.steps().len(),
+            guided: self.guidance > 1.0,
+            prompts: self.words().count(&model),
+            encodes: true,
+            decodes: false,
+        };
+        walks.estimate(&model, cx.settings())
     }
 
     fn run(&self, cx: &Cx<'_>) -> Result<Latents> {

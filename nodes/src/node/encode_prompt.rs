@@ -1,10 +1,11 @@
 //! `EncodePrompt`: turns words into what a denoiser is told.
 
-use flow_engine::{Check, Cx, In, Node, Result};
+use flow_engine::{Check, Cx, Estimate, In, Node, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::conditioning::{Conditioning, Request, Sizes, check_clip_skip, check_prompts};
+use crate::conditioning::{Conditioning, Request, Sizes, check_clip_skip, check_prompts, prompts};
+use crate::estimate;
 use crate::model::Model;
 
 /// Encode a prompt once, for several samplers.
@@ -62,6 +63,11 @@ impl Node for EncodePrompt {
         if let Some(model) = cx.input(&self.model) {
             check_clip_skip(self.clip_skip, &model, cx);
         }
+    }
+
+    fn estimate(&self, cx: &Check<'_>) -> Option<Estimate> {
+        let model = cx.input(&self.model)?;
+        Some(estimate::prompts(&model, prompts(self.negative_prompt.as_deref(), &model), cx.settings()))
     }
 
     fn run(&self, cx: &Cx<'_>) -> Result<Conditioning> {

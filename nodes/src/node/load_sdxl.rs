@@ -2,6 +2,7 @@
 
 use std::iter;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use flow_engine::{Check, Cx, Nature, Node, Problem, Project, Result};
 use schemars::JsonSchema;
@@ -9,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::hub::{self, HubId};
 use crate::model::Model;
-use crate::sdxl::{Checkpoint, OpenOptions};
+use crate::sdxl::{Checkpoint, OpenOptions, Opened};
 
 /// Load an SDXL model.
 ///
@@ -63,13 +64,14 @@ impl LoadSDXL {
         Ok(OpenOptions { config, vae })
     }
 
-    fn open(&self, path: &Path, project: &Project) -> Result<Checkpoint, Misfit> {
+    /// Opens it, unless that was done already: `opened` are those of the process.
+    fn open(&self, path: &Path, project: &Project, opened: &Opened) -> Result<Arc<Checkpoint>, Misfit> {
         not_empty("path", &self.path)?;
         if !path.exists() {
             found("path", &self.path, project)?;
         }
         let options = self.options(project)?;
-        Checkpoint::open_with(path, &options).map_err(|error| {
+        opened.open(path, &options).map_err(|error| {
             let without = OpenOptions { vae: None, ..options };
             let vae_spoils_it = self.vae.is_some() && Checkpoint::open_with(path, &without).is_ok();
             (if vae_spoils_it { "vae" } else { "path" }, error)
@@ -79,7 +81,7 @@ impl LoadSDXL {
     /// Everything that is wrong with the fields, in their order.
     fn misfits(&self, cx: &Check<'_>) -> Vec<Misfit> {
         match hub::when_checked(&self.path, cx) {
-            Ok(path) => self.open(&path, cx.project()).err().into_iter().collect(),
+            Ok(path) => self.open(&path, cx.project(), &cx.shared()).err().into_iter().collect(),
             // What a download would end in is known before it begins.
             Err(error) => iter::once(("path", error)).chain(self.options(cx.project()).err()).collect(),
         }
@@ -126,13 +128,13 @@ impl Node for LoadSDXL {
 
     fn files(&self, project: &Project) -> Result<Vec<PathBuf>> {
         let path = hub::when_keyed(&self.path, project)?;
-        let checkpoint = self.open(&path, project).map_err(|(_, error)| error)?;
+        let checkpoint = self.open(&path, project, &Opened::default()).map_err(|(_, error)| error)?;
         Ok(checkpoint.files().to_vec())
     }
 
     fn run(&self, cx: &Cx<'_>) -> Result<Model> {
         let path = hub::when_run(&self.path, cx)?;
-        let checkpoint = self.open(&path, cx.project()).map_err(|(_, error)| error)?;
+        let checkpoint = self.open(&path, cx.project(), &cx.shared()).map_err(|(_, error)| error)?;
         let digest = cx.digest_of_files(checkpoint.files())?;
         Ok(Model::new(checkpoint, digest))
     }

@@ -138,6 +138,11 @@ impl Node for Merge {
     }
 }
 
+/// The name of what is merged: whatever decides a result may be in it, and the node's own name does not.
+fn name(singles: &[Arc<Single>]) -> String {
+    singles.iter().map(|single| single.name()).collect::<Vec<_>>().join(" + ")
+}
+
 /// Every adapter of every list, in order.
 fn steps(adapters: &[Arc<Adapter>]) -> Vec<Arc<Single>> {
     adapters.iter().flat_map(|adapter| adapter.steps().to_vec()).collect()
@@ -171,7 +176,7 @@ impl Merge {
         };
         says.insert(ERROR.into(), error);
         let spans = joint.spans;
-        Ok(write::para(cx.node(), &spans, self.dtype, says)?.into())
+        Ok(write::para(&name(singles), &spans, self.dtype, says)?.into())
     }
 
     fn sum(
@@ -196,7 +201,7 @@ impl Merge {
         let error = if how == Sum::Concatenated { EXACT.to_owned() } else { format!("{:e}", summed.error) };
         says.insert(ERROR.into(), error);
         let shapes = |target: &Target| summed.shapes[target].clone();
-        Ok(write::lora(cx.node(), &summed.changes, shapes, LoraKeys::Kohya, self.dtype, says)?.into())
+        Ok(write::lora(&name(&singles), &summed.changes, shapes, LoraKeys::Kohya, self.dtype, says)?.into())
     }
 
     /// What the merged file says of where it comes from.

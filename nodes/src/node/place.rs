@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use flow_engine::Problem;
 
-use crate::file;
+use flow_engine::file;
 
 /// What a node writes, as far as names tell.
 pub(super) struct Form {

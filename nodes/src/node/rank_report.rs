@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use candle_core::Device;
-use flow_engine::{Check, Cx, In, Node, Problem, Result};
+use flow_engine::{Check, Cx, Estimate, In, Node, Problem, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -51,6 +51,22 @@ impl Node for RankReport {
                 problem.hint("apply one with `ApplyPaRa`, `ApplyLoRA` or `ApplyAdapter`"),
             );
         }
+    }
+
+    /// Two decompositions of every weight, `4 m n²` for `[m, n]` with the longer side first (Golub and Van Loan, Matrix
+    /// Computations, figure 8.6.1), in float64 and beside a copy of it.
+    fn estimate(&self, cx: &Check<'_>) -> Option<Estimate> {
+        let model = cx.input(&self.model)?;
+        let selection = self.layers.as_ref().map(Layers::compile).transpose().ok()?;
+        let mut taken = Estimate::default();
+        for target in targets(&model, selection.as_ref()) {
+            let shape = model.names().ok()?.shape(&target)?;
+            let (d, k) = (shape[0], shape[1..].iter().product::<usize>());
+            taken.flops += 2.0 * 4.0 * d.max(k) as f64 * (d.min(k) as f64).powi(2);
+            taken.peak_bytes = taken.peak_bytes.max((2 * 8 * d * k) as u64);
+            taken.read_bytes += (4 * d * k) as u64;
+        }
+        Some(taken)
     }
 
     fn run(&self, cx: &Cx<'_>) -> Result<Report> {

@@ -7,7 +7,7 @@ mod start;
 mod words;
 
 use candle_core::Tensor;
-use flow_engine::{Check, Cx, In, Problem, Result};
+use flow_engine::{Check, Cx, Estimate, In, Problem, Result};
 use image::RgbImage;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -16,12 +16,14 @@ pub(super) use canvas::{Canvas, tensor_from_pixels};
 pub(super) use words::Words;
 
 use crate::conditioning::Conditioning;
+use crate::estimate::{Pictures, Walks};
 use crate::latents::Latents;
 use crate::model::{self, Model};
 use crate::picture::{Generation, Images, Picture};
 use crate::sample::noise::randn_each;
 use crate::sample::{Denoiser, Generator, OnStep, Sampler, start_of, walk};
 use crate::sdxl::config::{SchedulerConfig, Spacing};
+use crate::sdxl::cost::Grid;
 use start::{Begin, Start};
 
 /// Latent pixels that go through the denoiser together: one picture of SDXL's native size, or as
@@ -185,6 +187,11 @@ macro_rules! sampler_node {
                 self.drawing().check(&|config| self.sampler(config).map(drop), cx);
             }
 
+            fn estimate(&self, cx: &flow_engine::Check<'_>) -> Option<flow_engine::Estimate> {
+                let sampler = self.sampler(cx.input(&self.model)?.checkpoint().scheduler_config()).ok()?;
+                self.drawing().estimate(&sampler, cx)
+            }
+
             fn run(&self, cx: &flow_engine::Cx<'_>) -> flow_engine::Result<Self::Output> {
                 let model = cx.input(&self.model)?;
                 self.drawing().draw(&self.sampler(model.checkpoint().scheduler_config())?, cx)
@@ -249,6 +256,22 @@ impl Drawing<'_> {
                 cx.problem_with(field, problem);
             }
         }
+    }
+
+    /// What drawing them will take, if the sizes are known before.
+    pub(super) fn estimate(&self, sampler: &dyn Sampler, cx: &Check<'_>) -> Option<Estimate> {
+        let model = cx.input(self.model)?;
+        let first = first_step(self.steps, self.begin().strength()).ok()?;
+        let pictures: Vec<_> = self.begin().canvases(&model, cx)?.into_iter().map(pictures).collect();
+        let walks = Walks {
+            pictures: &pictures,
+            steps: sampler.steps().len().saturating_sub(first),
+            guided: self.guidance > 1.0,
+            prompts: self.words().count(&model),
+            encodes: self.image.is_some(),
+            decodes: true,
+        };
+        walks.estimate(&model, cx.settings())
     }
 
     /// Draws the pictures.
@@ -345,9 +368,16 @@ fn first_step(steps: usize, strength: Option<f64>) -> Result<usize, Problem> {
 /// Starts of one size each, and no more of them than fit.
 fn batches(starts: &[Start]) -> Vec<&[Start]> {
     let alike = starts.chunk_by(|a, b| a.canvas == b.canvas);
-    alike
-        .flat_map(|starts| {
-            starts.chunks((LATENTS_PER_BATCH / (starts[0].canvas.h * starts[0].canvas.w)).max(1))
-        })
-        .collect()
+    alike.flat_map(|starts| starts.chunks(most_together(starts[0].canvas))).collect()
+}
+
+/// How many pictures of a size go through the denoiser together.
+fn most_together(Canvas { h, w, .. }: Canvas) -> usize {
+    (LATENTS_PER_BATCH / (h * w).max(1)).max(1)
+}
+
+/// So many pictures of one size, for an estimate.
+fn pictures((canvas, count): (Canvas, usize)) -> Pictures {
+    let latents = Grid { h: canvas.h, w: canvas.w };
+    Pictures { latents, count, together: count.min(most_together(canvas)) }
 }

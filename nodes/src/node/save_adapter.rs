@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::place::{WEIGHTS, spares};
 use crate::adapter::write::FileDtype;
 use crate::adapter::{Adapter, save};
-use crate::file;
+use flow_engine::file;
 
 /// Save an adapter as a safetensors file, and hand it on unchanged.
 ///

@@ -7,8 +7,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::place::Form;
-use crate::file;
 use crate::picture::{Images, Picture, png};
+use crate::stored::numbered;
+use flow_engine::file;
 
 /// Save pictures as PNG files, and hand them on unchanged.
 ///
@@ -79,9 +80,8 @@ impl SaveImages {
                 Err(Problem::new(message).hint(format!("name a folder, such as `{folder}`")))
             }
             _ => {
-                let digits = (count - 1).to_string().len().max(2);
                 let folder = self.path.trim_end_matches('/');
-                Ok((0..count).map(|index| format!("{folder}/{index:0digits$}.png")).collect())
+                Ok(numbered(count).map(|number| format!("{folder}/{number}.png")).collect())
             }
         }
     }

@@ -2,15 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
-use flow_engine::{Check, Cx, In, Nature, Node, Problem, Project, Result};
+use flow_engine::{Check, Cx, Estimate, In, Nature, Node, Problem, Project, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::place::{WEIGHTS, spares};
 use crate::adapter::write::FileDtype;
-use crate::file;
+use crate::estimate;
 use crate::model::{self, Model};
-use crate::sdxl::save;
+use crate::sdxl::{Part, save};
+use flow_engine::file;
 
 /// Save a model with its adapters folded into its weights, and hand it on unchanged.
 ///
@@ -75,6 +76,21 @@ impl Node for SaveModel {
 
     fn target(&self, project: &Project) -> Option<PathBuf> {
         Some(project.path(&self.path))
+    }
+
+    /// Reading and folding; a tensor is held at a time, as it is, in float32 and changed.
+    fn estimate(&self, cx: &Check<'_>) -> Option<Estimate> {
+        let model = cx.input(&self.model)?;
+        let sizes = Part::ALL.map(|part| {
+            let shapes = model.checkpoint().weights(part).shapes();
+            shapes.map(|(_, shape)| 4 * shape.iter().product::<usize>() as u64).max().unwrap_or_default()
+        });
+        let largest = sizes.into_iter().max().unwrap_or_default();
+        Some(Estimate {
+            flops: 0.0,
+            peak_bytes: 3 * largest,
+            read_bytes: estimate::stored(&model, &Part::ALL),
+        })
     }
 
     fn run(&self, cx: &Cx<'_>) -> Result<Model> {

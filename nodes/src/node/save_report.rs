@@ -6,8 +6,8 @@ use flow_engine::{Check, Cx, In, Nature, Node, Problem, Project, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::file;
 use crate::report::Report;
+use flow_engine::file;
 
 /// Save a report, and hand it on unchanged.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]

@@ -6,7 +6,7 @@ use flow_engine::Result;
 use super::{in_f32, widens};
 
 /// Scores held at once, in elements (256 MiB in float32); longer attention goes through bands of queries.
-const SCORES: usize = 64 << 20;
+pub(crate) const SCORES: usize = 64 << 20;
 
 /// Softmax over the last axis, in float32 at least.
 pub fn softmax(x: &Tensor) -> Result<Tensor> {

@@ -12,7 +12,7 @@ use flow_engine::Result;
 use super::widens;
 
 /// Patches held at once, in elements (128 MiB in float32).
-pub(super) const PATCHES: usize = 32 << 20;
+pub(crate) const PATCHES: usize = 32 << 20;
 
 /// A convolution, known by the name it has in a checkpoint.
 ///

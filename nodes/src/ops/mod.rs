@@ -18,8 +18,10 @@ mod project;
 mod resize;
 
 pub use activation::{geglu, gelu, quick_gelu, silu};
+pub(crate) use attention::SCORES;
 pub use attention::{attention, merge_heads, softmax, split_heads};
 pub use bands::{Rows, grow_conv, norm_silu_conv, rows_of, shrink_conv};
+pub(crate) use conv::PATCHES;
 pub use conv::{Conv2d, conv2d};
 pub use linear::{Linear, embedding, linear};
 pub use norm::{GroupNorm, GroupStatistics, LayerNorm, group_norm, layer_norm};

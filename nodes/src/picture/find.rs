@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use flow_engine::{Problem, Project, Result};
 use glob::{MatchOptions, Pattern, glob_with};
 
-use crate::file::{is_special, special_file};
+use flow_engine::file::{is_special, special_file};
 
 /// The endings by which a picture is known in a folder, in lower case.
 pub const ENDINGS: [&str; 4] = ["png", "jpg", "jpeg", "webp"];

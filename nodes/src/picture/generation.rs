@@ -5,8 +5,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::stored::{exact, exact_or_none};
+
 /// What a sampler was told.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Generation {
     /// What to show.
     pub prompt: String,
@@ -19,10 +22,13 @@ pub struct Generation {
     /// Name of its noise schedule, if it is not the usual one: `Karras`.
     pub schedule_type: Option<String>,
     /// Share of fresh noise in every step: 0 is DDIM, 1 is DDPM.
+    #[serde(with = "exact")]
     pub eta: f64,
     /// How much of a given picture was changed, if it did not begin with noise alone: 0 to 1.
+    #[serde(with = "exact_or_none")]
     pub strength: Option<f64>,
     /// Scale of classifier-free guidance; 1 is without.
+    #[serde(with = "exact")]
     pub guidance: f64,
     /// Seed of the first noise.
     pub seed: u64,

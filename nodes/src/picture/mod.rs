@@ -1,19 +1,20 @@
 //! Pictures on a wire, and how they come from files and go into them.
 //!
 //! [`find`] tells which files are meant, [`read`] turns them into pictures, [`png`] turns pictures into files that say how they were
-//! made, [`sheet`] puts many pictures on one with [`text`] beside them. Nothing here knows a
-//! graph.
+//! made, [`sheet`] puts many pictures on one with [`text`] beside them; `stored` are pictures in the store. Nothing
+//! here knows a graph.
 
 pub mod find;
 pub mod generation;
 pub mod png;
 pub mod read;
 pub mod sheet;
+mod stored;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod text;
 
-use flow_engine::{Digest, Value};
+use flow_engine::{Digest, Result, StoredFile, Value};
 use image::{GrayImage, RgbImage};
 
 pub use generation::Generation;
@@ -57,6 +58,14 @@ impl Value for Images {
             [about.as_slice(), picture.pixels.as_raw(), mask]
         });
         Digest::of_parts(parts)
+    }
+
+    fn to_files(&self) -> Result<Option<Vec<StoredFile<'_>>>> {
+        stored::to_files(self).map(Some)
+    }
+
+    fn from_files(files: Vec<StoredFile<'static>>) -> Result<Self> {
+        stored::from_files(files)
     }
 }
 

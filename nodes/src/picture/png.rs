@@ -10,7 +10,7 @@ use ::png::text_metadata::{ITXtChunk, TEXtChunk};
 use ::png::{BitDepth, ColorType, Compression, Decoder, Encoder, Filter, Writer};
 use anyhow::Context as _;
 use flow_engine::Result;
-use image::RgbImage;
+use image::{ImageBuffer, Luma, Pixel, Rgb, RgbImage};
 
 /// A keyword and its text, in the order in which they stand in the file.
 pub type TextChunk = (&'static str, String);
@@ -37,6 +37,57 @@ pub fn encode(pixels: &RgbImage, texts: &[TextChunk]) -> Result<Vec<u8>> {
     writer.write_image_data(pixels.as_raw())?;
     writer.finish()?;
     Ok(bytes)
+}
+
+/// Pixels that a PNG file holds as they are.
+pub(super) trait Plain: Pixel<Subpixel = u8> + 'static {
+    /// What PNG calls them.
+    const COLOR: ColorType;
+}
+
+impl Plain for Rgb<u8> {
+    const COLOR: ColorType = ColorType::Rgb;
+}
+
+impl Plain for Luma<u8> {
+    const COLOR: ColorType = ColorType::Grayscale;
+}
+
+/// A picture as the bytes of a PNG file that says nothing of it, quickly.
+///
+/// # Errors
+/// A picture without pixels.
+pub(super) fn encode_plain<P: Plain>(pixels: &ImageBuffer<P, Vec<u8>>) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let mut encoder = Encoder::new(&mut bytes, pixels.width(), pixels.height());
+    encoder.set_color(P::COLOR);
+    encoder.set_depth(BitDepth::Eight);
+    encoder.set_compression(Compression::Fast);
+    let mut writer = encoder.write_header().context("cannot encode the picture")?;
+    writer.write_image_data(pixels.as_raw())?;
+    writer.finish()?;
+    Ok(bytes)
+}
+
+/// How many times its size a file can become at most: deflate has no more than 258 bytes for two bits.
+const MOST_PACKED: usize = 1032;
+
+/// The pixels that [`encode_plain`] wrote.
+///
+/// # Errors
+/// Bytes that are no PNG file, or one of another kind of pixels; one that promises more than it can hold.
+pub(super) fn decode_plain<P: Plain>(bytes: &[u8]) -> Result<ImageBuffer<P, Vec<u8>>> {
+    let mut reader = Decoder::new(std::io::Cursor::new(bytes)).read_info()?;
+    let info = reader.info();
+    let kind = (info.color_type, info.bit_depth, info.interlaced, info.palette.is_some());
+    anyhow::ensure!(kind == (P::COLOR, BitDepth::Eight, false, false), "pixels of another kind");
+    anyhow::ensure!(info.trns.is_none() && info.animation_control.is_none(), "more than plain pixels");
+    let (width, height) = (info.width, info.height);
+    let size = reader.output_buffer_size().filter(|size| size / MOST_PACKED <= bytes.len());
+    let mut raw = vec![0; size.context("a header that promises more pixels than there are")?];
+    reader.next_frame(&mut raw)?;
+    reader.finish()?;
+    ImageBuffer::from_raw(width, height, raw).context("another number of pixels than there should be")
 }
 
 /// Latin-1 text goes into `tEXt` and everything else into `iTXt`: what other tools expect,

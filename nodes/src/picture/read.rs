@@ -9,7 +9,7 @@ use image::{DynamicImage, GrayImage, ImageDecoder, ImageReader, Limits, RgbImage
 
 use super::Picture;
 use super::find::{caption_file, mask_file};
-use crate::file::is_special;
+use flow_engine::file::is_special;
 
 /// How many broken files an error names.
 const NAMED: usize = 10;

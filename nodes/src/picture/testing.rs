@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use flow_engine::{
-    Cx, Device, Diagnostic, Document, Dtype, Event, Events, Graph, Node, NodeType, Output, Project, Registry,
-    Result, Run, Session, Settings, Stop, read_ron,
+    Cx, Device, Diagnostic, Document, Dtype, Event, Events, Graph, Node, NodeType, Output, Project, Ready,
+    Registry, Result, Run, Session, Settings, Wanted, read_ron,
 };
 use image::{Rgb, RgbImage};
 use schemars::JsonSchema;
@@ -111,20 +111,22 @@ impl House {
         let session = Session::new(Registry::new(1, kinds), settings, Project::at(self.root()));
         let document = Document::new("graph.ron", format!("Graph(nodes: {{ {nodes} }})"));
         let source = read_ron(document, &[], &session.registry);
-        let graph = match checked {
-            true => Graph::checked(source, &session),
-            false => Graph::new(source, &session.registry),
+        let ready = match checked {
+            true => Ready::checked(source, &session),
+            false => {
+                Graph::new(source, &session.registry).map(|graph| Ready::unchecked(graph, Wanted::default()))
+            }
         };
-        match graph {
-            Ok(graph) => run(&graph, &session),
+        match ready {
+            Ok(ready) => run(&ready, &session),
             Err(diagnostics) => Ran::refused(&diagnostics),
         }
     }
 }
 
-fn run(graph: &Graph<'_>, session: &Session) -> Ran {
+fn run(ready: &Ready<'_>, session: &Session) -> Ran {
     let (events, receiver) = Events::channel();
-    let outcome = Run { graph, session, events, stop: Stop::default(), jobs: 1 }.execute();
+    let outcome = Run { events, ..Run::new(ready, session) }.execute();
     let events: Vec<_> = receiver.iter().map(|record| record.event).collect();
     let mistakes = events.iter().filter_map(|event| match event {
         Event::NodeFailed { diagnostic, .. } => Some(serde_json::to_string(diagnostic).unwrap()),

@@ -43,7 +43,7 @@ pub struct Checkpoint {
 }
 
 /// What a model is opened with, besides its own path.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct OpenOptions {
     /// A diffusers folder with the configuration and tokenizers of a single file; its weights are not looked at.
     /// Without it they are SDXL base 1.0's.

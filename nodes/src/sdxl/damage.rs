@@ -24,8 +24,9 @@ pub(super) fn damaged(path: &Path, bytes: &[u8], cause: &SafeTensorError) -> Pro
         return Problem::new(format!("`{file}` promises a header of {header} bytes, but has only {size}"))
             .hint(again);
     };
-    match serde_json::from_slice::<Metadata>(json).map(|m| m.data_len() as u64 + header + 8) {
-        Ok(promised) if promised != size as u64 => {
+    // The sum may be more than any file holds.
+    match serde_json::from_slice::<Metadata>(json).map(|m| m.data_len() as u128 + u128::from(header) + 8) {
+        Ok(promised) if promised != size as u128 => {
             Problem::new(format!("the header of `{file}` promises {promised} bytes, but the file has {size}"))
                 .hint(again)
         }

@@ -5,19 +5,18 @@
 //! Nothing here knows which tensors a network wants.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use flow_engine::{Problem, Result};
 use half::f16;
-use memmap2::Mmap;
 use safetensors::tensor::Dtype;
 use serde::Deserialize;
 
 use super::config::read_json;
 use super::damage::{absent, damaged, is_pickle, pickle};
+use super::mapped::{Bytes, MappedFile, map};
 use super::widen::widen;
 
 /// The safetensors files of one part, as one table of tensors.
@@ -70,30 +69,6 @@ impl Stored {
             }
         }
         view
-    }
-}
-
-#[derive(Debug)]
-struct MappedFile {
-    path: PathBuf,
-    bytes: Bytes,
-}
-
-/// The bytes of a safetensors file, on disk or not.
-#[derive(Debug)]
-enum Bytes {
-    Mapped(Mmap),
-    Made(Vec<u8>),
-}
-
-impl std::ops::Deref for Bytes {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        match self {
-            Self::Mapped(map) => map,
-            Self::Made(bytes) => bytes,
-        }
     }
 }
 
@@ -165,9 +140,16 @@ impl WeightFiles {
     /// # Errors
     /// Bytes that are no safetensors.
     pub fn from_bytes(name: &str, bytes: Vec<u8>) -> Result<Self> {
-        let path = PathBuf::from(name);
-        let (stored, metadata) = tensors_of(&path, Bytes::Made(bytes))?;
-        Ok(Self { path, files: Vec::new(), tensors: stored.into_iter().collect(), metadata })
+        Self::from_copy(Path::new(name), Vec::new(), bytes)
+    }
+
+    /// The bytes of a safetensors file that was read from `files`, at `path`.
+    ///
+    /// # Errors
+    /// Bytes that are no safetensors.
+    pub(crate) fn from_copy(path: &Path, files: Vec<PathBuf>, bytes: Vec<u8>) -> Result<Self> {
+        let (stored, metadata) = tensors_of(path, Bytes::Held(bytes))?;
+        Ok(Self { path: path.to_owned(), files, tensors: stored.into_iter().collect(), metadata })
     }
 
     fn from_files(path: &Path, files: Vec<PathBuf>) -> Result<Self> {
@@ -207,10 +189,19 @@ impl WeightFiles {
 
     /// The whole file, if it is one and was never on disk.
     pub(crate) fn made_bytes(&self) -> Option<&[u8]> {
-        match &self.tensors.values().next()?.file.bytes {
-            Bytes::Made(bytes) => Some(bytes),
-            Bytes::Mapped(_) => None,
-        }
+        self.one_file().filter(|_| self.files.is_empty())
+    }
+
+    /// The bytes of the file that all tensors are in, if it is one.
+    pub(crate) fn one_file(&self) -> Option<&[u8]> {
+        let file = &self.tensors.values().next()?.file;
+        let is_only = self.files.len() <= 1 && self.tensors.values().all(|one| Arc::ptr_eq(&one.file, file));
+        is_only.then_some(&*file.bytes)
+    }
+
+    /// The bytes that the tensors take in their files.
+    pub(crate) fn stored_bytes(&self) -> usize {
+        self.tensors.values().map(|stored| stored.end - stored.start).sum()
     }
 
     /// The type in which the tensor `name` is stored.
@@ -357,22 +348,6 @@ fn largest(bytes: &[u8], dtype: DType) -> f32 {
     }
 }
 
-fn map(path: &Path) -> Result<Bytes> {
-    // Opening a pipe would wait for somebody to write into it.
-    if path.exists() && !path.is_file() {
-        return Err(Problem::new(format!("`{}` is not a file", path.display())).into());
-    }
-    let file = File::open(path)
-        .map_err(|cause| Problem::new(format!("cannot open `{}`: {cause}", path.display())))?;
-    #[expect(
-        unsafe_code,
-        reason = "mapping is unsafe because another process could cut the file while we read it"
-    )]
-    let map = unsafe { Mmap::map(&file) }
-        .map_err(|cause| Problem::new(format!("cannot map `{}`: {cause}", path.display())))?;
-    Ok(Bytes::Mapped(map))
-}
-
 type Header = (Vec<(String, Stored)>, BTreeMap<String, String>);
 
 /// The tensors of a file and what it says of itself.
@@ -380,6 +355,10 @@ fn tensors_of(path: &Path, bytes: Bytes) -> Result<Header> {
     let (header, metadata) =
         safetensors::SafeTensors::read_metadata(&bytes).map_err(|e| damaged(path, &bytes, &e))?;
     let data = 8 + header;
+    if let Some((name, info)) = metadata.tensors().into_iter().find(|(_, info)| is_endless(&info.shape)) {
+        let message = format!("`{}` is damaged: `{name}` is said to be {:?}", path.display(), info.shape);
+        return Err(Problem::new(message).hint("download or save the file again").into());
+    }
     let file = Arc::new(MappedFile { path: path.to_owned(), bytes });
     let tensors = metadata.tensors();
     let stored = tensors.into_iter().map(|(name, info)| {
@@ -389,6 +368,11 @@ fn tensors_of(path: &Path, bytes: Bytes) -> Result<Header> {
     });
     let says = metadata.metadata().iter().flatten().map(|(name, value)| (name.clone(), value.clone()));
     Ok((stored.collect(), says.collect()))
+}
+
+/// Whether strides of a shape would be no numbers. An empty tensor may be of any width but for that.
+pub(crate) fn is_endless(shape: &[usize]) -> bool {
+    shape.iter().try_fold(1usize, |elements, &size| elements.checked_mul(size.max(1))).is_none()
 }
 
 /// What weights may be.

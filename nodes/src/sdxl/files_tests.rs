@@ -47,6 +47,20 @@ fn a_file_cut_short_is_recognized() {
 }
 
 #[test]
+fn a_header_that_promises_more_than_can_be_counted_is_recognized() {
+    let size = (1_u64 << 61) - 1;
+    let tensor = |i: u64| {
+        let [start, end] = [i * size, (i + 1) * size];
+        format!(r#""{i}":{{"dtype":"U8","shape":[{size}],"data_offsets":[{start},{end}]}}"#)
+    };
+    let header = format!("{{{}}}", (0..8).map(tensor).collect::<Vec<_>>().join(","));
+    let bytes = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes()].concat();
+    let said = complaint(folder_with(&bytes).path());
+    let promised = (1_u128 << 64) - 8 + bytes.len() as u128;
+    assert!(said.contains(&format!("promises {promised} bytes")), "{said}");
+}
+
+#[test]
 fn a_header_cut_short_is_recognized() {
     let bytes = good(&[1.], DType::F32);
     let said = complaint(folder_with(&bytes[..20]).path());

@@ -10,10 +10,13 @@
 pub mod base_config;
 pub mod checkpoint;
 pub mod config;
+pub mod cost;
 mod damage;
 pub mod detect;
 pub mod files;
 mod folder;
+mod mapped;
+pub mod opened;
 pub mod original;
 mod part;
 mod resnet;
@@ -21,7 +24,7 @@ pub mod save;
 mod settings;
 mod single_file;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub mod text_encoder;
 pub mod tokenizer;
 mod trace;
@@ -33,6 +36,7 @@ mod widen;
 pub mod write;
 
 pub use checkpoint::{Checkpoint, FromFiles, OpenOptions};
+pub use opened::Opened;
 pub use part::Part;
 pub use text_encoder::{TextEmbeds, TextEncoder, TextEncoders};
 pub use tokenizer::{Tokenizer, Tokenizers, Word};

@@ -21,8 +21,8 @@ use super::part::Part;
 use super::settings;
 use super::single_file::{self, Holder, Shapes};
 use super::write::{Entry, fitting, write};
-use crate::file;
 use crate::folder::NewFolder;
+use flow_engine::file;
 
 /// Gives the weights of a network by diffusers' names, in float32.
 pub type Weight<'a> = dyn FnMut(Part, &str, &[usize]) -> Result<Tensor> + 'a;

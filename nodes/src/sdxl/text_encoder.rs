@@ -6,7 +6,7 @@
 //!
 //! Nothing here knows text: ids come in.
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 use flow_engine::{Problem, Result};
 
 use super::config::{TextActivation, TextConfig};
@@ -26,6 +26,18 @@ impl TextEmbeds {
     /// What stands for no negative prompt, where the model says so: zeros.
     pub fn zeros_like(&self) -> Result<Self> {
         Ok(Self { prompt_embeds: self.prompt_embeds.zeros_like()?, pooled: self.pooled.zeros_like()? })
+    }
+
+    /// The same on a device.
+    pub fn to_device(&self, device: &Device) -> Result<Self> {
+        let (prompt_embeds, pooled) = (self.prompt_embeds.to_device(device)?, self.pooled.to_device(device)?);
+        Ok(Self { prompt_embeds, pooled })
+    }
+
+    /// The memory that it takes.
+    pub fn size_in_bytes(&self) -> usize {
+        let size = |tensor: &Tensor| tensor.elem_count() * tensor.dtype().size_in_bytes();
+        size(&self.prompt_embeds) + size(&self.pooled)
     }
 
     /// Both, one batch after the other.

@@ -1,18 +1,26 @@
-//! `flow run GRAPH`: runs a graph without a screen.
+//! `flow run GRAPH`: runs a graph without a screen, once or after every edit.
 
 use std::fs::File;
 use std::io::{BufWriter, stdout};
 use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
-use flow_engine::{Diagnostic, Event, Events, Problem, Reader, Result, Run, Status, Stop};
+use flow_engine::runs::{self, RunFolder};
+use flow_engine::{
+    Diagnostic, Event, Events, Live, Lock, Options, Problem, Reader, Ready, Result, Run, Session, Status,
+    Stop,
+};
 
-use crate::open::{GraphArguments, SettingsArguments, one};
+use crate::command::lock::hold;
+use crate::command::plan::planned;
+use crate::open::{GraphArguments, SettingsArguments, StoreArguments, WantedArguments, one};
+
 use crate::show::ndjson::Ndjson;
 use crate::show::plain::Plain;
-use crate::show::{diagnostics, out};
+use crate::show::{ask, diagnostics, out, plan};
 use crate::{Ending, Exit};
 
 #[derive(Args)]
@@ -21,6 +29,28 @@ pub struct RunArguments {
     graph: GraphArguments,
     #[command(flatten)]
     settings: SettingsArguments,
+    #[command(flatten)]
+    store: StoreArguments,
+    #[command(flatten)]
+    wanted: WantedArguments,
+    /// Let what does not depend on a failed node still run; the exit code is then 4.
+    #[arg(short, long)]
+    keep_going: bool,
+    /// Only say what would run, as `flow plan` does.
+    #[arg(long)]
+    dry_run: bool,
+    /// Refuse to run if anything is not as the lock beside the graph says; `flow lock` writes it.
+    #[arg(long)]
+    locked: bool,
+    /// Run again whenever the graph or a file that it reads is saved, until Ctrl-C.
+    #[arg(long, conflicts_with_all = ["dry_run", "locked"])]
+    watch: bool,
+    /// With `--watch`: whether a saved edit takes effect at once, or asks first if a running node would stop.
+    #[arg(long, value_enum, default_value = "auto", requires = "watch")]
+    reload: Reload,
+    /// With `--watch`: look at the files so often, for network file systems that do not tell of edits.
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, requires = "watch")]
+    poll: Option<Duration>,
     /// How the run is shown. `auto` is plain: bars on a terminal, lines elsewhere.
     #[arg(long, value_enum, default_value = "auto")]
     ui: Ui,
@@ -44,56 +74,194 @@ enum Ui {
     None,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Reload {
+    /// At once.
+    Auto,
+    /// Ask on the terminal.
+    Ask,
+}
+
 pub fn run(arguments: &RunArguments) -> Ending {
     let stop = Stop::default();
     stop_on_ctrl_c(stop.clone()).map_err(one)?;
-    let (events, reading) = Events::for_readers(readers(arguments).map_err(one)?);
-    let ending = execute(arguments, &events, stop);
-    if let Err(problems) = &ending {
-        events.emit(Event::GraphRejected { diagnostics: problems.iter().map(Diagnostic::report).collect() });
+    arguments.refuse_events_over_the_graph().map_err(one)?;
+    let session = match arguments.graph.session_with(&arguments.settings, &arguments.store) {
+        Ok(session) => session,
+        Err(problems) => return arguments.rejected(problems),
+    };
+    if arguments.watch {
+        return watch(arguments, &session, stop);
     }
-    drop(events);
-    let unread = reading.join().unwrap_or_default();
-    let is_told = arguments.ui == Ui::Json && unread.is_empty();
-    match ending {
-        Err(_) if is_told => Ok(Exit::Invalid),
-        Ok(Exit::Done) if !unread.is_empty() => {
-            unread.iter().for_each(|error| diagnostics::print(&[Diagnostic::from_error(error)]));
-            Ok(Exit::NodeFailed)
+    match arguments.ready(&session) {
+        Ok(ready) if arguments.dry_run => {
+            out::print(&plan::plan(&planned(&arguments.graph, &ready, &session), false)).map_err(one)?;
+            Ok(Exit::Done)
         }
-        ending => ending,
+        Ok(ready) => once(arguments, &ready, &session, stop),
+        Err(problems) => arguments.rejected(problems),
     }
 }
 
-fn execute(arguments: &RunArguments, events: &Events, stop: Stop) -> Ending {
-    let session = arguments.graph.session(&arguments.settings)?;
-    let graph = arguments.graph.checked(&session)?;
-    let jobs = arguments.jobs.map_or_else(|| available_parallelism().map_or(1, usize::from), usize::from);
-    let outcome = Run { graph: &graph, session: &session, events: events.clone(), stop, jobs }.execute();
-    Ok(match outcome.status {
-        Status::Done => Exit::Done,
-        Status::Failed => Exit::NodeFailed,
-        Status::Cancelled => Exit::Cancelled,
+fn once(arguments: &RunArguments, ready: &Ready<'_>, session: &Session, stop: Stop) -> Ending {
+    let folder = arguments.folder(session);
+    let before = arguments.graph.before(session, folder.as_ref().map(|folder| folder.path().to_path_buf()));
+    arguments.told(session, folder.as_ref(), |events| {
+        let options = arguments.options();
+        let run =
+            Run { before, events: events.clone(), stop: stop.clone(), options, ..Run::new(ready, session) };
+        let outcome = run.execute();
+        if let Some(folder) = &folder {
+            // After the run, what it downloaded is there to be locked too.
+            tell_if_not_written(write_down(folder, ready, session, &stop), events);
+        }
+        Ok(exit(outcome.status))
     })
 }
 
-fn readers(arguments: &RunArguments) -> Result<Vec<Box<dyn Reader>>> {
-    let mut readers: Vec<Box<dyn Reader>> = Vec::new();
-    match arguments.ui {
-        Ui::Auto | Ui::Plain => readers.push(Box::new(Plain::new())),
-        Ui::Json => readers.push(Box::new(Ndjson::new("standard output", stdout()))),
-        Ui::None => readers.push(Box::new(diagnostics::FailuresOnly)),
+fn watch(arguments: &RunArguments, session: &Session, stop: Stop) -> Ending {
+    if arguments.reload == Reload::Ask && !ask::is_possible() {
+        let problem = Problem::new("`--reload ask` needs a terminal to ask on");
+        return Err(one(problem.hint("leave it out, and edits take effect at once").into()));
     }
-    if let Some(path) = &arguments.events {
-        let name = path.display().to_string();
-        if is_same_file(path, &arguments.graph.graph) {
-            let problem = Problem::new(format!("{name} is the graph, and events would take its place"));
-            return Err(problem.hint("name another file").into());
+    let folder = arguments.folder(session);
+    arguments.told(session, folder.as_ref(), |events| {
+        let live = Live {
+            session,
+            read: &|| arguments.graph.source(session),
+            files: vec![arguments.graph.graph.clone()],
+            wanted: arguments.wanted.wanted(),
+            before: &|| arguments.graph.before(session, None),
+            allow: &|change| arguments.reload == Reload::Auto || ask::about(change, &stop),
+            events: events.clone(),
+            stop: stop.clone(),
+            options: arguments.options(),
+            poll: arguments.poll,
+        };
+        let status = live.run().map_err(one)?;
+        if let (Some(folder), Ok(ready)) = (&folder, arguments.ready(session)) {
+            tell_if_not_written(write_down(folder, &ready, session, &Stop::default()), events);
         }
-        let file = File::create(path).with_context(|| format!("cannot write events to {name}"))?;
-        readers.push(Box::new(Ndjson::new(name, BufWriter::new(file))));
+        Ok(exit(status))
+    })
+}
+
+/// Writes the graph and its lock into the run's folder.
+fn write_down(folder: &RunFolder, ready: &Ready<'_>, session: &Session, stop: &Stop) -> Result<()> {
+    folder.write(runs::GRAPH, &ready.graph.to_ron()?)?;
+    // What was never there, or vanished meanwhile, cannot be locked.
+    match Lock::of(ready, session, &Events::silent(), stop) {
+        Ok(lock) => folder.write(runs::LOCK, &lock.to_ron()?),
+        Err(_) => Ok(()),
     }
-    Ok(readers)
+}
+
+fn tell_if_not_written(written: Result<()>, events: &Events) {
+    if let Err(error) = written {
+        let message = format!("the run cannot be written down: {error:#}");
+        events.emit(Event::Warning { node: None, message, hint: None });
+    }
+}
+
+fn exit(status: Status) -> Exit {
+    match status {
+        Status::Done => Exit::Done,
+        Status::Partial => Exit::Partial,
+        Status::Failed => Exit::NodeFailed,
+        Status::Cancelled => Exit::Cancelled,
+    }
+}
+
+impl RunArguments {
+    fn options(&self) -> Options {
+        let jobs = self.jobs.map_or_else(|| available_parallelism().map_or(1, usize::from), usize::from);
+        Options { jobs, keep_going: self.keep_going, keep_results: false }
+    }
+
+    fn ready<'s>(&self, session: &'s Session) -> Result<Ready<'s>, Vec<Diagnostic>> {
+        let ready = self.graph.ready(session, self.wanted.wanted())?;
+        if self.locked {
+            hold(&self.graph, &ready, session)?;
+        }
+        Ok(ready)
+    }
+
+    /// A folder for the run; where nothing can be written, the run goes on without.
+    fn folder(&self, session: &Session) -> Option<RunFolder> {
+        let made = RunFolder::create(&session.project, &self.graph.graph);
+        made.inspect_err(|error| out::tell(&format!("warning: this run leaves no folder: {error:#}"))).ok()
+    }
+
+    /// Tells every mistake, to a program as an event.
+    fn rejected(&self, problems: Vec<Diagnostic>) -> Ending {
+        let (events, reading) = Events::for_readers(self.programs().map_err(one)?);
+        events.emit(Event::GraphRejected { diagnostics: problems.iter().map(Diagnostic::report).collect() });
+        drop(events);
+        let is_read = reading.join().unwrap_or_default().is_empty();
+        if self.ui == Ui::Json && is_read { Ok(Exit::Invalid) } else { Err(problems) }
+    }
+
+    /// Does something that is told, and waits until everybody has heard it.
+    fn told(
+        &self,
+        session: &Session,
+        folder: Option<&RunFolder>,
+        act: impl FnOnce(&Events) -> Ending,
+    ) -> Ending {
+        let mut readers = self.programs().map_err(one)?;
+        readers.extend(self.people());
+        if let Some(folder) = folder {
+            let path = folder.path().join(runs::EVENTS);
+            let name = path.display().to_string();
+            let file = File::create(&path).with_context(|| format!("cannot write {name}")).map_err(one)?;
+            readers.push(Box::new(Ndjson::new(name, BufWriter::new(file))));
+            readers
+                .extend(session.store.as_ref().map(|store| Box::new(folder.links(store)) as Box<dyn Reader>));
+        }
+        let (events, reading) = Events::for_readers(readers);
+        let ending = act(&events);
+        drop(events);
+        let unread = reading.join().unwrap_or_default();
+        match ending {
+            Ok(Exit::Done) if !unread.is_empty() => {
+                unread.iter().for_each(|error| diagnostics::print(&[Diagnostic::from_error(error)]));
+                Ok(Exit::NodeFailed)
+            }
+            ending => ending,
+        }
+    }
+
+    /// Whoever shows the run to a person.
+    fn people(&self) -> Option<Box<dyn Reader>> {
+        match self.ui {
+            Ui::Auto | Ui::Plain => Some(Box::new(Plain::new())),
+            Ui::Json => None,
+            Ui::None => Some(Box::new(diagnostics::FailuresOnly)),
+        }
+    }
+
+    /// Whoever hands the events to programs.
+    fn programs(&self) -> Result<Vec<Box<dyn Reader>>> {
+        let mut readers: Vec<Box<dyn Reader>> = Vec::new();
+        if self.ui == Ui::Json {
+            readers.push(Box::new(Ndjson::new("standard output", stdout())));
+        }
+        if let Some(path) = &self.events {
+            let name = path.display().to_string();
+            let file = File::create(path).with_context(|| format!("cannot write events to {name}"))?;
+            readers.push(Box::new(Ndjson::new(name, BufWriter::new(file))));
+        }
+        Ok(readers)
+    }
+
+    fn refuse_events_over_the_graph(&self) -> Result<()> {
+        let Some(path) = self.events.as_ref().filter(|path| is_same_file(path, &self.graph.graph)) else {
+            return Ok(());
+        };
+        let problem =
+            Problem::new(format!("{} is the graph, and events would take its place", path.display()));
+        Err(problem.hint("name another file").into())
+    }
 }
 
 fn is_same_file(a: &Path, b: &Path) -> bool {

@@ -61,7 +61,15 @@ fn snippet(place: &Place) -> Snippet<'_, annotate_snippets::Annotation<'_>> {
 
 /// What went wrong in a node that ran, on a few lines.
 pub fn failure(node: &str, report: &DiagnosticReport) -> String {
-    let mut text = format!("error: `{}` failed: {}", harmless(node), report.message);
+    told(format!("error: `{}` failed: {}", harmless(node), report.message), report)
+}
+
+/// What is wrong with a graph that somebody else draws no carets for, on a few lines.
+pub fn rejected(report: &DiagnosticReport) -> String {
+    told(format!("error: {}", report.message), report)
+}
+
+fn told(mut text: String, report: &DiagnosticReport) -> String {
     for cause in &report.causes {
         text.push_str(&format!("\n   = note: {cause}"));
     }

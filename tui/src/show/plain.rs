@@ -6,10 +6,11 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
 
+use flow_engine::plan::NEVER_RAN;
 use flow_engine::{Event, Reader, Record, Result, Status};
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::diagnostics::{colours_are_welcome, count, failure};
+use super::diagnostics::{colours_are_welcome, count, failure, rejected};
 use super::out::{harmless, tell};
 
 /// Without a terminal, a node that counts says so at most this often.
@@ -37,6 +38,12 @@ impl Plain {
         let bars = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10));
         let is_terminal = !bars.is_hidden();
         Self { bars, is_terminal, running: HashMap::new(), width: 0 }
+    }
+
+    /// The same without anything that moves.
+    pub fn without_bars() -> Self {
+        let bars = MultiProgress::with_draw_target(ProgressDrawTarget::hidden());
+        Self { bars, is_terminal: false, running: HashMap::new(), width: 0 }
     }
 
     fn line(&self, text: &str) {
@@ -91,6 +98,17 @@ fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner())
 }
 
+/// What a saved edit did.
+fn reloaded(added: &[String], changed: &[String], removed: &[String]) -> String {
+    let names = |sign: &str, names: &[String]| {
+        names.iter().map(|name| format!(" {sign}{}", harmless(name))).collect::<String>()
+    };
+    match names("+", added) + &names("~", changed) + &names("-", removed) {
+        none if none.is_empty() => "edited: nothing that decides a result".to_owned(),
+        names => format!("edited:{names}"),
+    }
+}
+
 /// A path relative to the current directory, if it lies in it.
 fn from_here(path: &str) -> String {
     let here = std::env::current_dir().ok();
@@ -112,6 +130,23 @@ impl Reader for Plain {
             }
             Event::Plan { nodes } => {
                 self.width = nodes.iter().map(|node| node.node.chars().count()).max().unwrap_or(0)
+            }
+            Event::CacheHit { node, .. } => {
+                self.end(node);
+                self.line(&format!("{} {:width$}  stored", sign("=", 34), harmless(node)));
+            }
+            Event::CacheMiss { node, why, .. } if why != NEVER_RAN => {
+                self.line(&format!("  {}: {why}", harmless(node)));
+            }
+            Event::FileDigested { path, bytes, seconds } if *seconds > 1.0 => {
+                self.line(&format!("  read {}, {}, in {seconds:.1} s", from_here(path), HumanBytes(*bytes)));
+            }
+            Event::GraphReloaded { added, changed, removed } => {
+                self.running.drain().for_each(|(_, running)| running.bar.finish_and_clear());
+                self.line(&reloaded(added, changed, removed));
+            }
+            Event::GraphRejected { diagnostics } => {
+                diagnostics.iter().for_each(|report| self.line(&rejected(report)));
             }
             Event::NodeStarted { node, kind, .. } => self.start(node, kind, record.t),
             Event::Progress { node, done, total, unit } => self.progress(node, *done, *total, unit, record.t),
@@ -140,6 +175,7 @@ impl Reader for Plain {
             Event::RunFinished { status, seconds, finished, failed, skipped } => {
                 let word = match status {
                     Status::Done => "done",
+                    Status::Partial => "done in part",
                     Status::Failed => "failed",
                     Status::Cancelled => "cancelled",
                 };

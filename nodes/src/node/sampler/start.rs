@@ -67,6 +67,25 @@ impl Begin<'_> {
         self.image.map(|_| self.strength.unwrap_or(STRENGTH))
     }
 
+    /// The sizes of the pictures and how many there are of each, as far as they are known before anything runs.
+    pub(super) fn canvases(&self, model: &Model, cx: &Check<'_>) -> Option<Vec<(Canvas, usize)>> {
+        let sizes: Vec<Canvas> = match (self.image, self.latents) {
+            (Some(image), _) => {
+                let image = cx.input(image)?;
+                let sizes = image.pictures.iter().map(|picture| Canvas::of_picture(model, picture));
+                sizes.collect::<Result<_>>().ok()?
+            }
+            (None, Some(latents)) => {
+                let latents = cx.input(latents)?;
+                let sizes = latents.each.iter().map(|(name, tensor)| Canvas::of_latents(model, name, tensor));
+                sizes.collect::<Result<_>>().ok()?
+            }
+            (None, None) => vec![Canvas::asked(model, self.width, self.height).ok()?],
+        };
+        let each = if sizes.len() == 1 { self.count.max(1) } else { 1 };
+        Some(sizes.into_iter().map(|canvas| (canvas, each)).collect())
+    }
+
     /// The starts of all pictures.
     pub(super) fn starts(&self, model: &Model, cx: &Cx<'_>) -> Result<Vec<Start>> {
         match (self.image, self.latents) {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use flow_engine::{Check, Cx, In, Problem, Result};
 
-use crate::conditioning::{Conditioning, check_prompts};
-use crate::model::Model;
+use crate::conditioning::{Conditioning, check_prompts, prompts};
+use crate::model::{self, Model};
 
 /// The fields of a node that say what to show.
 pub(in crate::node) struct Words<'a> {
@@ -36,6 +36,14 @@ impl Words<'_> {
         check_prompts(self.prompt, self.negative_prompt, cx);
     }
 
+    /// How many prompts are encoded for a model.
+    pub(in crate::node) fn count(&self, model: &Model) -> usize {
+        match self.prompt {
+            Some(_) => prompts(self.negative_prompt, model),
+            None => 0,
+        }
+    }
+
     /// What they mean to a model.
     pub(in crate::node) fn encode(&self, model: &Model, cx: &Cx<'_>) -> Result<Arc<Conditioning>> {
         let Some(wire) = self.conditioning else {
@@ -50,6 +58,7 @@ impl Words<'_> {
                 format!("the conditioning has {gives} features, but `{}` takes {takes}", model.name());
             return Err(Problem::new(message).hint("encode the prompt with the same model").into());
         }
-        Ok(conditioning)
+        // One that was stored comes back on the CPU.
+        conditioning.on(&model::compute(cx.settings())?.device)
     }
 }

@@ -7,8 +7,8 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read as _, Seek as _, Write};
 use std::path::{Path, PathBuf};
 
+use crate::{Problem, Result};
 use anyhow::Context as _;
-use flow_engine::{Problem, Result};
 
 /// Puts bytes into a file, unless they are there already; tells whether it wrote.
 ///
@@ -38,7 +38,7 @@ pub fn write_with(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<()>)
 ///
 /// # Errors
 /// As [`write_with`].
-pub(crate) fn write_unlike(
+pub fn write_unlike(
     old: &Path,
     new: &Path,
     write: impl FnOnce(&mut dyn Write) -> Result<()>,
@@ -50,12 +50,12 @@ pub(crate) fn write_unlike(
 }
 
 /// Whether it is a pipe, a socket or a device: opening one may wait for ever.
-pub(crate) fn is_special(path: &Path) -> bool {
+pub fn is_special(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir())
 }
 
 /// The refusal of what is neither a file nor a folder.
-pub(crate) fn special_file(path: &str) -> Problem {
+pub fn special_file(path: &str) -> Problem {
     Problem::new(format!("`{path}` is a pipe, a socket or a device, not a file"))
         .hint("copy what comes out of it into a file, and name that")
 }
@@ -160,13 +160,13 @@ pub fn unwritable(folder: &Path) -> Option<Problem> {
 }
 
 /// A file under a name that nobody else uses; it is removed unless it takes another's place.
-struct Temporary {
+pub(crate) struct Temporary {
     path: PathBuf,
 }
 
 impl Temporary {
     /// A new file in the same folder, where a rename is a single step.
-    fn beside(path: &Path) -> std::io::Result<(File, Self)> {
+    pub(crate) fn beside(path: &Path) -> std::io::Result<(File, Self)> {
         let process = std::process::id();
         let mut attempt = 0;
         loop {
@@ -179,14 +179,20 @@ impl Temporary {
         }
     }
 
-    fn becomes(self, path: &Path) -> std::io::Result<()> {
-        // After the rename, dropping finds nothing to remove.
-        fs::rename(&self.path, path)
+    /// Takes a file's place.
+    pub(crate) fn becomes(mut self, path: &Path) -> std::io::Result<()> {
+        fs::rename(&self.path, path)?;
+        // The name is free again: what is under it from now on is somebody else's.
+        self.path.clear();
+        Ok(())
     }
 }
 
 impl Drop for Temporary {
     fn drop(&mut self) {
+        if self.path.as_os_str().is_empty() {
+            return;
+        }
         // There is no one to tell, and the error that led here is already on its way.
         let _ = fs::remove_file(&self.path);
     }
@@ -214,6 +220,19 @@ mod tests {
         assert!(write_if_changed(&path, b"two").unwrap());
         assert_eq!(fs::read(&path).unwrap(), b"two");
         assert_eq!(names(path.parent().unwrap()), ["a.png"]);
+    }
+
+    #[test]
+    fn writers_in_one_folder_do_not_touch_what_others_have_begun() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |writer: usize| {
+            for file in 0..500 {
+                let path = folder.path().join(format!("{writer} {file}"));
+                assert!(write_if_changed(&path, b"one").unwrap());
+            }
+        };
+        std::thread::scope(|scope| (0..8).for_each(|writer| drop(scope.spawn(move || write(writer)))));
+        assert_eq!(names(folder.path()).len(), 4000);
     }
 
     #[test]
@@ -281,14 +300,13 @@ mod tests {
         assert_eq!(unwritable(&folder.path().join("new/deep/er")), None);
         assert_eq!(names(folder.path()), ["file"]);
     }
-
     #[cfg(unix)]
     #[test]
     fn a_pipe_is_neither_read_nor_replaced() {
-        use crate::picture::testing::{at_once, pipe};
         let folder = tempfile::tempdir().unwrap();
-        let path = pipe(folder.path(), "a.png");
-        let said = at_once(move || write_if_changed(&path, b"one").unwrap_err().to_string());
+        let path = folder.path().join("a.png");
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        let said = write_if_changed(&path, b"one").unwrap_err().to_string();
         assert!(said.ends_with("a.png` is a pipe, a socket or a device, not a file"), "{said}");
         assert_eq!(names(folder.path()), ["a.png"]);
     }

@@ -1,10 +1,14 @@
 //! Small nodes for the engine's own tests: numbers on wires.
 
+mod workshop;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+pub(crate) use workshop::Workshop;
 
 use crate::*;
 
@@ -15,6 +19,13 @@ impl Value for Number {
     const TYPE: &'static str = "Number";
     fn digest(&self) -> Digest {
         Digest::of(&self.0.to_le_bytes())
+    }
+    fn to_files(&self) -> Result<Option<Vec<StoredFile<'_>>>> {
+        Ok(Some(vec![StoredFile::new("number", self.0.to_le_bytes().to_vec())]))
+    }
+    fn from_files(files: Vec<StoredFile<'static>>) -> Result<Self> {
+        let bytes = files.first().and_then(|file| file.bytes.as_ref().try_into().ok());
+        Ok(Self(f64::from_le_bytes(bytes.ok_or_else(|| Problem::new("no number"))?)))
     }
 }
 
@@ -115,6 +126,117 @@ impl Node for Give {
     }
 }
 
+/// Give a number, as a node that is worth storing.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Keep {
+    /// The number.
+    pub value: f64,
+    /// A file to read, which may be missing.
+    #[serde(default)]
+    pub file: Option<String>,
+}
+
+impl Node for Keep {
+    const KIND: &'static str = "Number";
+    type Output = Number;
+
+    fn files(&self, project: &Project) -> Result<Vec<PathBuf>> {
+        Ok(self.file.iter().map(|file| project.path(file)).collect())
+    }
+
+    fn run(&self, cx: &Cx<'_>) -> Result<Number> {
+        if self.value < 0.0 {
+            cx.warn("it is negative", None);
+        }
+        Ok(Number(self.value))
+    }
+}
+
+/// Give the sign of a number: another number, the same result.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Sign {
+    /// The number.
+    pub number: In<Number>,
+}
+
+impl Node for Sign {
+    const KIND: &'static str = "Sign";
+    type Output = Number;
+
+    fn run(&self, cx: &Cx<'_>) -> Result<Number> {
+        Ok(Number(cx.input(&self.number)?.0.signum()))
+    }
+}
+
+/// Wait for ever, or not at all.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Wait {
+    /// 0 ends at once, all else never.
+    pub until: u32,
+}
+
+impl Node for Wait {
+    const KIND: &'static str = "Wait";
+    type Output = Number;
+
+    fn run(&self, cx: &Cx<'_>) -> Result<Number> {
+        if self.until == 0 {
+            return Ok(Number(0.0));
+        }
+        loop {
+            cx.stop_if_asked()?;
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+    }
+}
+
+/// Read a file that changes meanwhile.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Overtaken {
+    /// The file.
+    pub file: String,
+}
+
+impl Node for Overtaken {
+    const KIND: &'static str = "Overtaken";
+    type Output = Number;
+
+    fn files(&self, project: &Project) -> Result<Vec<PathBuf>> {
+        Ok(vec![project.path(&self.file)])
+    }
+
+    fn run(&self, cx: &Cx<'_>) -> Result<Number> {
+        std::fs::write(cx.path(&self.file), "what somebody saved meanwhile")?;
+        Ok(Number(1.0))
+    }
+}
+
+/// Write a number into a file.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Write {
+    /// The number.
+    pub number: In<Number>,
+    /// The file.
+    pub path: String,
+}
+
+impl Node for Write {
+    const KIND: &'static str = "Write";
+    const NATURE: Nature = Nature::Effect;
+    type Output = Number;
+
+    fn run(&self, cx: &Cx<'_>) -> Result<Number> {
+        let number = cx.input(&self.number)?.0;
+        file::write_if_changed(&cx.path(&self.path), number.to_string().as_bytes())?;
+        Ok(Number(number))
+    }
+}
+
 /// Add numbers up.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -180,7 +302,22 @@ impl Node for Say {
 }
 
 pub(crate) fn registry() -> Registry {
-    Registry::new(1, vec![NodeType::of::<Give>(), NodeType::of::<Add>(), NodeType::of::<Say>()])
+    numbered_registry(1)
+}
+
+/// The same kinds over other numerics.
+pub(crate) fn numbered_registry(numerics: u32) -> Registry {
+    let kinds = vec![
+        NodeType::of::<Give>(),
+        NodeType::of::<Keep>(),
+        NodeType::of::<Sign>(),
+        NodeType::of::<Wait>(),
+        NodeType::of::<Write>(),
+        NodeType::of::<Overtaken>(),
+        NodeType::of::<Add>(),
+        NodeType::of::<Say>(),
+    ];
+    Registry::new(numerics, kinds)
 }
 
 pub(crate) fn session() -> Session {
@@ -219,11 +356,38 @@ pub(crate) fn run(nodes: &str, jobs: usize) -> (Outcome, Vec<Event>) {
 }
 
 pub(crate) fn run_with_stop(nodes: &str, jobs: usize, stop: Stop) -> (Outcome, Vec<Event>) {
-    let session = session();
-    let graph = graph(nodes, &[], &session.registry).unwrap_or_else(|problems| panic!("{problems:?}"));
+    run_in(&session(), nodes, Wanted::default(), options(jobs), stop)
+}
+
+pub(crate) fn options(jobs: usize) -> Options {
+    Options { jobs, keep_going: false, keep_results: true }
+}
+
+/// Runs a graph in a session, as far as it is wanted.
+pub(crate) fn run_in(
+    session: &Session,
+    nodes: &str,
+    wanted: Wanted,
+    options: Options,
+    stop: Stop,
+) -> (Outcome, Vec<Event>) {
+    let ready = ready(session, nodes, wanted);
     let (events, receiver) = Events::channel();
-    let outcome = Run { graph: &graph, session: &session, events, stop, jobs }.execute();
+    let outcome = Run { events, stop, options, ..Run::new(&ready, session) }.execute();
     (outcome, receiver.into_iter().map(|record| record.event).collect())
+}
+
+/// A graph of some nodes, which fit together.
+pub(crate) fn ready<'s>(session: &'s Session, nodes: &str, wanted: Wanted) -> Ready<'s> {
+    let graph = graph(nodes, &[], &session.registry);
+    Ready::unchecked(graph.unwrap_or_else(|problems| panic!("{problems:?}")), wanted)
+}
+
+/// A graph of some nodes, checked like one that is about to run.
+pub(crate) fn ready_to_run<'s>(session: &'s Session, nodes: &str) -> Ready<'s> {
+    let document = Document::new("test.ron", format!("Graph(nodes: {{\n{nodes}\n}})"));
+    let source = read_ron(document, &[], &session.registry);
+    Ready::new(source, session, Wanted::default()).unwrap_or_else(|problems| panic!("{problems:?}"))
 }
 
 /// The number that a node gave.
