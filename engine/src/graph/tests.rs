@@ -65,6 +65,8 @@ fn a_graph_prints_as_ron_that_reads_back_as_the_same_graph() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
     #[test]
     fn the_order_of_a_random_graph_respects_its_wires(wires in proptest::collection::vec((1usize..40, 0usize..40), 0..120)) {
         let mut inputs = vec![Vec::new(); 40];

@@ -157,6 +157,8 @@ fn a_mistake_beside_what_is_not_yet_known_is_still_a_mistake() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
     #[test]
     fn a_random_graph_gives_the_same_numbers_with_any_number_of_jobs(
         wires in proptest::collection::vec((1usize..25, 0usize..25), 0..60),
