@@ -1,6 +1,6 @@
 //! The scheduler: runs a graph's nodes as their inputs become ready, and only those whose result is not stored.
 //!
-//! [`floor`] is where workers meet: what is ready, what is done. [`step`] is what a worker does with one node: find its
+//! `floor` is where workers meet: what is ready, what is done. `step` is what a worker does with one node: find its
 //! result, wait for whoever makes it, or run it. Neither knows what a node does, and what happens is told only through
 //! events.
 
