@@ -2,24 +2,12 @@
 # Kills a run of a real graph at fifty random moments, each time in a fresh store, and goes on with it: every picture
 # has to be the one of an undisturbed run. FLOW=path/to/flow uses another build.
 set -euo pipefail
-root=$(cd "$(dirname "$0")/.." && pwd)
-flow=${FLOW:-$root/target/release/flow}
-[[ $flow = /* ]] || flow=$PWD/$flow
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-mkdir "$work/graphs"
-{
-    echo 'Graph(nodes: {'
-    echo "\"base\": LoadSDXL(path: \"$root/models/mini-sdxl\"),"
-    echo "\"red\": LoadAdapter(path: \"$root/models/adapters/red_cartoon.lora.safetensors\"),"
-    for scale in 0.2 0.4 0.6 0.8; do
-        echo "\"styled $scale\": ApplyLoRA(model: \"base\", lora: \"red\", scale: $scale),"
-        echo "\"at $scale\": DDIMSample(model: \"styled $scale\", prompt: \"a bear\", steps: 4),"
-        echo "\"out $scale\": SaveImages(images: \"at $scale\", path: \"out/$scale\"),"
-    done
-    echo '})'
-} > "$work/graphs/sweep.ron"
-cd "$work"
+. "$(dirname "$0")/sweep.sh"
+for scale in 0.2 0.4 0.6 0.8; do
+    echo "\"styled $scale\": ApplyLoRA(model: \"base\", lora: \"red\", scale: $scale),"
+    echo "\"at $scale\": DDIMSample(model: \"styled $scale\", prompt: \"a bear\", steps: 4),"
+    echo "\"out $scale\": SaveImages(images: \"at $scale\", path: \"out/$scale\"),"
+done | sweep
 pictures() { (cd out && find . -name '*.png' -print0 | sort -z | xargs -0 sha256sum); }
 "$flow" run graphs/sweep.ron --ui none
 pictures > undisturbed

@@ -2,22 +2,10 @@
 # How long `flow plan` takes as a whole process for a graph of 10,000 nodes whose results are all stored.
 # FLOW=path/to/flow uses another build. Prints each of ten runs in milliseconds.
 set -euo pipefail
-root=$(cd "$(dirname "$0")/.." && pwd)
-flow=${FLOW:-$root/target/release/flow}
-[[ $flow = /* ]] || flow=$PWD/$flow
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-mkdir "$work/graphs"
-{
-    echo 'Graph(nodes: {'
-    echo "\"base\": LoadSDXL(path: \"$root/models/mini-sdxl\"),"
-    echo "\"red\": LoadAdapter(path: \"$root/models/adapters/red_cartoon.lora.safetensors\"),"
-    for i in $(seq 1 9998); do
-        echo "\"styled $i\": ApplyLoRA(model: \"base\", lora: \"red\", scale: 0.$(printf %05d "$i")),"
-    done
-    echo '})'
-} > "$work/graphs/sweep.ron"
-cd "$work"
+. "$(dirname "$0")/sweep.sh"
+for i in $(seq 1 9998); do
+    echo "\"styled $i\": ApplyLoRA(model: \"base\", lora: \"red\", scale: 0.$(printf %05d "$i")),"
+done | sweep
 "$flow" run graphs/sweep.ron --ui none
 "$flow" plan graphs/sweep.ron | tail -2
 for _ in $(seq 10); do
