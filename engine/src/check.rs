@@ -9,7 +9,6 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use crate::context::{Check, Cx, Outputs, Purpose, Session, Stop};
-use crate::graph::in_file_order;
 use crate::plan::{Bases, Before, Plan, State, Wanted};
 use crate::{
     Diagnostic, Estimate, Events, Graph, GraphNode, Nature, NotYet, Output, Result, Severity, Source,
@@ -105,7 +104,7 @@ impl<'r> Ready<'r> {
     ) -> Result<Self, Vec<Diagnostic>> {
         let estimates = check_nodes(&graph, session, is_asked, &mut diagnostics);
         check_targets(&graph, session, &mut diagnostics);
-        let diagnostics = in_file_order(diagnostics);
+        let diagnostics = graph.in_file_order(diagnostics);
         if diagnostics.iter().any(|problem| problem.severity == Severity::Error) {
             return Err(diagnostics);
         }
@@ -125,9 +124,11 @@ fn check_nodes(
     let is_looked_at = needed(graph, &is_asked);
     let mut outputs = Outputs::new();
     let mut estimates = HashMap::new();
+    let wrong: HashSet<String> = diagnostics.iter().filter_map(|problem| problem.node.clone()).collect();
     for (node, _) in graph.nodes().zip(&is_looked_at).filter(|(_, is_looked_at)| **is_looked_at) {
         let before = diagnostics.len();
-        let mut check = Check { session, inputs: &outputs, problems: Vec::new() };
+        let is_wrong = wrong.contains(node.name());
+        let mut check = Check { session, inputs: &outputs, is_wrong, problems: Vec::new() };
         if is_asked(node) {
             node.source.node.check(&mut check);
         }

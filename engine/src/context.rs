@@ -266,6 +266,8 @@ impl Cx<'_> {
 pub struct Check<'a> {
     pub(crate) session: &'a Session,
     pub(crate) inputs: &'a Outputs,
+    /// Whether something is wrong with the node's own fields.
+    pub(crate) is_wrong: bool,
     pub(crate) problems: Vec<(Option<&'static str>, anyhow::Error)>,
 }
 
@@ -278,6 +280,12 @@ impl Check<'_> {
     /// Reports a problem with one of its fields.
     pub fn problem_with(&mut self, field: &'static str, problem: impl Into<anyhow::Error>) {
         self.problems.push((Some(field), problem.into()));
+    }
+
+    /// Whether every number is within its range and every wire leads somewhere; if not, that is told already, and what is
+    /// made of them all need not be tried.
+    pub fn is_in_range(&self) -> bool {
+        !self.is_wrong
     }
 
     /// The slot of the process for a type.

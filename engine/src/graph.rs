@@ -70,13 +70,13 @@ impl<'r> Graph<'r> {
     /// Every mistake of the source and of its wires, in the order of the file.
     pub fn new(source: Source<'r>, registry: &Registry) -> Result<Self, Vec<Diagnostic>> {
         let (graph, diagnostics) = Self::build(source, registry);
-        if diagnostics.is_empty() { Ok(graph) } else { Err(in_file_order(diagnostics)) }
+        if diagnostics.is_empty() { Ok(graph) } else { Err(graph.in_file_order(diagnostics)) }
     }
 
     /// Whatever can be built of a source, and every mistake of it. With mistakes, nodes may be
     /// missing and wires lead nowhere: such a graph can be checked further, and not run.
     pub(crate) fn build(source: Source<'r>, registry: &Registry) -> (Self, Vec<Diagnostic>) {
-        let Source { document, nodes, broken, mut diagnostics } = source;
+        let Source { document, nodes, broken, mut diagnostics, files: _ } = source;
         let given = given_types(&nodes, &broken);
         let mut dag = DiGraph::with_capacity(nodes.len(), nodes.len());
         let mut index_of = HashMap::with_capacity(nodes.len());
@@ -97,6 +97,20 @@ impl<'r> Graph<'r> {
         diagnostics.extend(cycles(&dag));
         let order = run_order(&dag);
         (Self { document, notes: Vec::new(), dag, order }, diagnostics)
+    }
+
+    /// Diagnostics in the order in which their places stand in the file, with the functions of a script that made the
+    /// nodes that they are about.
+    pub(crate) fn in_file_order(&self, mut diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
+        let sources = self.dag.node_weights().map(|node| &node.source).filter(|node| !node.calls.is_empty());
+        let calls: HashMap<&str, &Vec<String>> =
+            sources.map(|node| (node.name.as_str(), &node.calls)).collect();
+        for problem in &mut diagnostics {
+            let made_by = problem.node.as_deref().and_then(|node| calls.get(node));
+            problem.causes.extend(made_by.into_iter().copied().flatten().cloned());
+        }
+        diagnostics.sort_by_key(|problem| problem.place.as_ref().map(|place| place.span.start));
+        diagnostics
     }
 
     /// The nodes in an order that respects the wires, and otherwise the order of the file.
@@ -244,12 +258,6 @@ fn wrong_wire(
 /// A name as a graph file writes it.
 fn quoted(name: &str) -> String {
     ron::to_string(name).unwrap_or_else(|_| name.to_owned())
-}
-
-/// Diagnostics in the order in which their places stand in the file.
-pub(crate) fn in_file_order(mut diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
-    diagnostics.sort_by_key(|problem| problem.place.as_ref().map(|place| place.span.start));
-    diagnostics
 }
 
 /// A type's name with its article; names of pictures are plural and take none.

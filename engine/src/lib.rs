@@ -56,7 +56,10 @@ pub use reload::{Change, Live};
 pub use run::{Options, Outcome, Run};
 
 pub use settings::{Device, Dtype, Project, Settings};
-pub use source::{Override, Source, read_ron};
+pub use source::{
+    Broken, Override, ScriptFolders, Source, expand_script, format, json_schema, read_ron, read_script,
+    script_definitions,
+};
 pub use store::Store;
 pub use watch::{Sighting, Watch};
 pub use why::differences;

@@ -2,6 +2,7 @@
 //!
 //! It knows the schemas that `schemars` makes for structs and enums, and nothing of graphs.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde_json::Value as Json;
@@ -161,6 +162,43 @@ pub(crate) fn resolve<'a>(root: &'a Json, schema: &'a Json) -> &'a Json {
 /// The alternatives of an enum's or an option's schema.
 pub(crate) fn alternatives(schema: &Json) -> Option<&Vec<Json>> {
     schema["oneOf"].as_array().or(schema["anyOf"].as_array())
+}
+
+/// Whether a field takes a wire, or a list of them.
+pub(crate) fn is_wire(root: &Json, schema: &Json) -> bool {
+    let schema = resolve(root, schema);
+    if schema.get(INPUT_MARK).is_some() {
+        return true;
+    }
+    let parts = alternatives(schema).into_iter().flatten().chain(schema.get("items"));
+    parts.into_iter().any(|part| is_wire(root, part))
+}
+
+/// The names of all variants with fields in a schema.
+pub(crate) fn variants_with_fields<'a>(schema: &'a Json, names: &mut BTreeSet<&'a str>) {
+    names.extend(alternatives(schema).into_iter().flatten().filter_map(variant).map(|(name, _)| name));
+    match schema {
+        Json::Object(parts) => parts.values().for_each(|part| variants_with_fields(part, names)),
+        Json::Array(parts) => parts.iter().for_each(|part| variants_with_fields(part, names)),
+        _ => {}
+    }
+}
+
+/// The schema of what a variant holds, if an alternative is the variant of this name.
+pub(crate) fn variant_content<'a>(root: &'a Json, schema: &'a Json, name: &str) -> Option<&'a Json> {
+    let mut options = alternatives(resolve(root, schema))?.iter();
+    options.find_map(|option| match variant(option) {
+        Some((found, content)) => (found == name).then_some(content),
+        None => variant_content(root, option, name),
+    })
+}
+
+/// The name and the content of a variant with fields, as an alternative of an enum has it.
+fn variant(option: &Json) -> Option<(&str, &Json)> {
+    let (name, content) = option["properties"].as_object().filter(|parts| parts.len() == 1)?.iter().next()?;
+    let is_required =
+        option["required"].as_array().is_some_and(|required| required.contains(&name.as_str().into()));
+    is_required.then_some((name.as_str(), content))
 }
 
 /// The alternative that a value is an instance of.

@@ -72,7 +72,7 @@ impl Report {
         let line =
             |cells: Vec<String>| cells.iter().map(|cell| quoted(cell)).collect::<Vec<_>>().join(",") + "\n";
         let rows = self.rows.iter().map(|row| line(row.iter().map(|cell| cell.text(None)).collect()));
-        line(self.columns.clone()) + &rows.collect::<String>()
+        line(self.columns.clone()) + rows.collect::<String>().as_str()
     }
 
     /// Title, notes and rows, as Markdown.

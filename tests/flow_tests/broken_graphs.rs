@@ -1,14 +1,15 @@
-//! Every graph in `tests/suite/errors` is broken, and says in comments at its end what is said of
-//! it. `FLOW_BLESS=1` writes these comments anew; read the difference before you keep it.
+//! Every graph and every script in `tests/suite/errors` is broken, and says in comments at its end what is said of it.
+//! `FLOW_BLESS=1` writes these comments anew; read the difference before you keep it.
 
 use super::{flow, root};
 
 #[test]
 fn every_broken_graph_is_told_its_mistakes_at_their_places() {
     let folder = root().join("tests/suite/errors");
-    let mut files: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let entries = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> = entries.filter(|path| path.is_file()).collect();
     files.sort();
-    assert!(files.len() >= 20);
+    assert!(files.len() >= 40);
     let mut wrong = Vec::new();
     for file in files {
         let name = format!("tests/suite/errors/{}", file.file_name().unwrap().to_string_lossy());
@@ -28,7 +29,7 @@ fn every_broken_graph_is_told_its_mistakes_at_their_places() {
 
 /// The graph and the message in the comments behind it.
 fn split(text: &str) -> (&str, String) {
-    let graph = text.find("\n// ").map_or(text, |at| &text[..at]);
+    let graph = text.find("\n// error: ").map_or(text, |at| &text[..at]);
     let comments = text[graph.len()..].lines().filter_map(|line| line.strip_prefix("//"));
     let message: Vec<_> = comments.map(|line| line.strip_prefix(' ').unwrap_or(line)).collect();
     (graph, message.join("\n"))

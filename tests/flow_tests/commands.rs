@@ -23,8 +23,10 @@ fn usage_is_refused_with_2_and_an_example() {
     {
         assert_eq!(flow(root(), arguments).code, Some(2), "{arguments:?}");
     }
-    let call = flow(root(), &["run", "graphs/quickstart.ron", "--set", "seed=1"]);
+    let call = flow(root(), &["run", "graphs/quickstart.ron", "--set", "seed"]);
     assert!(call.stderr.contains("picture.seed=7"), "{}", call.stderr);
+    let call = flow(root(), &["run", "graphs/quickstart.ron", "--set", "seed=1"]);
+    assert!(call.stderr.contains("node.seed="), "{}", call.stderr);
 }
 
 #[test]

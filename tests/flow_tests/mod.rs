@@ -12,6 +12,7 @@ mod inspect;
 mod pictures;
 mod samplers;
 mod saving;
+mod scripts;
 mod store;
 
 use std::path::{Path, PathBuf};

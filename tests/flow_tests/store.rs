@@ -325,11 +325,11 @@ fn a_read_only_store_still_serves() {
     assert!(call.stderr.contains("results cannot be stored"), "{}", call.stderr);
 }
 
-/// Runs a workshop's graph while it is edited; `then` gets what waits for an event of a type.
+/// Runs one of a workshop's graphs while it is edited; `then` gets what waits for an event of a type.
 #[cfg(unix)]
-fn watched(workshop: &Workshop, then: impl FnOnce(&mut dyn FnMut(&str) -> Value)) {
+pub(crate) fn watched(workshop: &Workshop, graph: &str, then: impl FnOnce(&mut dyn FnMut(&str) -> Value)) {
     use std::io::{BufRead as _, BufReader};
-    let mut command = flow_in(&workshop.path(""), &["run", "graphs/test.ron", "--watch", "--ui", "json"]);
+    let mut command = flow_in(&workshop.path(""), &["run", graph, "--watch", "--ui", "json"]);
     let mut child = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     then(&mut |kind: &str| {
@@ -350,7 +350,7 @@ fn pictures_that_come_into_a_watched_folder_and_files_that_come_back_are_seen() 
     };
     picture("photos/a.png", 1);
     workshop.graph(r#""photos": LoadImages(path: "photos")"#);
-    watched(&workshop, |until| {
+    watched(&workshop, "graphs/test.ron", |until| {
         until("run_finished");
         picture("photos/b.png", 2);
         assert_eq!(until("graph_reloaded")["changed"], serde_json::json!(["photos"]));
@@ -369,7 +369,7 @@ fn pictures_that_come_into_a_watched_folder_and_files_that_come_back_are_seen() 
 fn an_edited_graph_runs_again_until_ctrl_c() {
     let workshop = Workshop::new();
     workshop.graph(&nodes(PICTURE));
-    watched(&workshop, |until| {
+    watched(&workshop, "graphs/test.ron", |until| {
         until("run_finished");
         let graph = workshop.path("graphs/test.ron");
         let good = fs::read_to_string(&graph).unwrap();

@@ -35,6 +35,12 @@ enum Verb {
     Diff(command::diff::DiffArguments),
     /// Write down what a graph's results depend on, to hold later runs to it.
     Lock(command::lock::LockArguments),
+    /// Print the graph that a script makes, as a graph file.
+    Expand(command::expand::ExpandArguments),
+    /// Give graph files their one layout.
+    Fmt(command::fmt::FmtArguments),
+    /// Write what editors need to complete and check graphs.
+    Schema(command::schema::SchemaArguments),
     /// List the runs of a project.
     Runs(command::runs::RunsArguments),
     /// Print a run again.
@@ -75,6 +81,9 @@ fn main() -> ExitCode {
         Verb::Explain(arguments) => command::explain::explain(&arguments),
         Verb::Diff(arguments) => command::diff::diff(&arguments),
         Verb::Lock(arguments) => command::lock::lock(&arguments),
+        Verb::Expand(arguments) => command::expand::expand(&arguments),
+        Verb::Fmt(arguments) => command::fmt::fmt(&arguments),
+        Verb::Schema(arguments) => command::schema::schema(&arguments),
         Verb::Runs(arguments) => command::runs::runs(&arguments),
         Verb::Replay(arguments) => command::replay::replay(&arguments),
         Verb::Store(arguments) => command::store::store(&arguments),

@@ -8,15 +8,15 @@ use clap::Args;
 use flow_engine::diagnostic::nearest;
 use flow_engine::{
     Before, Device, Diagnostic, Document, Dtype, Graph, GraphNode, Override, Problem, Project, Ready, Result,
-    Session, Source, Wanted, read_ron,
+    ScriptFolders, Session, Source, Wanted, expand_script, read_ron, read_script,
 };
 
 /// Which graph, and what is changed in it.
 #[derive(Args)]
 pub struct GraphArguments {
-    /// The graph file.
+    /// The graph: a `.ron` file, or a `.rhai` script that makes one.
     pub graph: PathBuf,
-    /// Set a field of a node; the value is read as RON. May be given several times.
+    /// Set a field of a node, or a parameter of a script; the value is read as RON. May be given several times.
     #[arg(long = "set", value_name = "NODE.FIELD=VALUE", value_parser = parsed::<Override>)]
     pub overrides: Vec<Override>,
 }
@@ -87,8 +87,9 @@ impl GraphArguments {
     /// Reads the file.
     fn document(&self) -> Result<Arc<Document>> {
         let name = self.graph.display().to_string();
-        if self.graph.extension().is_none_or(|ending| ending != "ron") {
-            return Err(Problem::new(format!("{name} is no graph")).hint("graphs are `.ron` files").into());
+        if !is_graph(&self.graph) {
+            let hint = "graphs are `.ron` files, or `.rhai` scripts that make them";
+            return Err(Problem::new(format!("{name} is no graph")).hint(hint).into());
         }
         match std::fs::read_to_string(&self.graph) {
             // Some editors begin a file with a mark of its encoding, which is no part of the text.
@@ -132,7 +133,21 @@ impl GraphArguments {
     /// The nodes of the file as it is now.
     pub fn source<'s>(&self, session: &'s Session) -> Result<Source<'s>, Vec<Diagnostic>> {
         let document = self.document().map_err(one)?;
-        Ok(read_ron(document, &self.overrides, &session.registry))
+        if !is_script(&self.graph) {
+            return Ok(read_ron(document, &self.overrides, &session.registry));
+        }
+        let folders = ScriptFolders::of(&self.graph, session.project.root());
+        Ok(read_script(document, &folders, &self.overrides, &session.registry))
+    }
+
+    /// The graph as RON: what a script wrote, or a graph file with every default.
+    pub fn expanded(&self, session: &Session, graph: &Graph<'_>) -> Result<String, Vec<Diagnostic>> {
+        let document = self.document().map_err(one)?;
+        if !is_script(&self.graph) {
+            return graph.to_ron().map_err(one);
+        }
+        let folders = ScriptFolders::of(&self.graph, session.project.root());
+        expand_script(&document, &folders, &self.overrides, &session.registry)
     }
 
     /// The graph, checked as far as it is wanted and its results are not stored.
@@ -151,6 +166,16 @@ impl GraphArguments {
     }
 }
 
+/// Whether a path is called like a graph, in either language.
+pub fn is_graph(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending == "ron" || ending == "rhai")
+}
+
+/// Whether a path is called like a script.
+fn is_script(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending == "rhai")
+}
+
 /// An error as the only thing that is wrong.
 pub fn one(error: anyhow::Error) -> Vec<Diagnostic> {
     vec![Diagnostic::from_error(&error)]
@@ -164,16 +189,16 @@ pub fn nearest_node(problem: Problem, name: &str, graph: &Graph<'_>) -> Problem 
     }
 }
 
-/// The graphs that could have been meant: those in the folder of a path, or in `graphs`.
+/// The graphs that could have been meant: those in the folder of a path, in `graphs` or in `scripts`.
 fn graphs_beside(path: &Path) -> String {
     const MOST: usize = 8;
     let beside = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut names: Vec<String> = [beside, Path::new("graphs")]
+    let mut names: Vec<String> = [beside, Path::new("graphs"), Path::new("scripts")]
         .iter()
         .filter_map(|folder| std::fs::read_dir(folder).ok())
         .flatten()
         .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.extension().is_some_and(|ending| ending == "ron") && path.is_file())
+        .filter(|path| is_graph(path) && path.is_file())
         .map(|path| path.display().to_string())
         .filter(|name| !name.ends_with(".lock.ron"))
         .collect();

@@ -128,7 +128,7 @@ impl Node for Give {
 
 /// Give a number, as a node that is worth storing.
 #[derive(Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename = "Number")]
 pub(crate) struct Keep {
     /// The number.
     pub value: f64,

@@ -170,7 +170,8 @@ impl<'s, 'a: 's> Watching<'s, 'a> {
         let live = self.live;
         let source = (live.read)()?;
         self.files = files_behind(&source, &live.session.project, std::mem::take(&mut self.files));
-        let watched = self.watch.set_files(live.files.iter().chain(&self.files).cloned());
+        let watched =
+            self.watch.set_files(live.files.iter().chain(&self.files).chain(&source.files).cloned());
         watched.map_err(|error| vec![Diagnostic::from_error(&error)])?;
         Ready::new(source, live.session, live.wanted.clone())
     }

@@ -219,7 +219,8 @@ impl Floor<'_> {
 
     fn failed(&self, at: usize, diagnostic: Diagnostic) -> End {
         let node = self.nodes[at];
-        let diagnostic = diagnostic.node(node.name()).at(node.source.place.clone()).report();
+        let mut diagnostic = diagnostic.node(node.name()).at(node.source.place.clone()).report();
+        diagnostic.causes.extend(node.source.calls.iter().cloned());
         self.run.events.emit(Event::NodeFailed { node: self.name(at), diagnostic });
         End::Failed
     }

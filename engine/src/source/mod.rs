@@ -3,16 +3,23 @@
 //! A source knows kinds and fields. It does not know whether wires fit: that is the
 //! [`Graph`](crate::Graph)'s.
 
+mod format;
 mod outline;
 mod overrides;
+mod reference;
 mod ron;
 mod ron_error;
+mod script;
 mod splice;
 
+pub use format::{Broken, format};
 pub use overrides::Override;
+pub use reference::{json_schema, script_definitions};
 pub use ron::read_ron;
 pub(crate) use ron::{read_node, ron_options};
+pub use script::{ScriptFolders, expand_script, read_script};
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::node::AnyNode;
@@ -28,6 +35,15 @@ pub struct Source<'r> {
     pub broken: Vec<BrokenNode<'r>>,
     /// What is wrong with them.
     pub diagnostics: Vec<Diagnostic>,
+    /// What else was read for it: modules of a script, also those that are missing.
+    pub files: Vec<PathBuf>,
+}
+
+impl Source<'_> {
+    /// A file that nothing was read from yet.
+    pub(crate) fn empty(document: Arc<Document>) -> Self {
+        Self { document, nodes: Vec::new(), broken: Vec::new(), diagnostics: Vec::new(), files: Vec::new() }
+    }
 }
 
 /// A node as a file wrote it.
@@ -42,6 +58,8 @@ pub struct SourceNode<'r> {
     pub fields: Vec<(String, Place)>,
     /// The node itself.
     pub node: Box<dyn AnyNode>,
+    /// The functions of a script that made it, the outermost first, with the places that called them.
+    pub calls: Vec<String>,
 }
 
 impl SourceNode<'_> {
@@ -59,5 +77,7 @@ pub struct BrokenNode<'r> {
     pub node_type: Option<&'r NodeType>,
 }
 
+#[cfg(test)]
+mod same_graph_tests;
 #[cfg(test)]
 mod tests;

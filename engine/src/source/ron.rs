@@ -28,12 +28,7 @@ use crate::{Diagnostic, Document, NodeType, Place, Registry};
 
 /// Reads a graph file. Its mistakes are in the source's diagnostics, all of them.
 pub fn read_ron<'r>(document: Arc<Document>, overrides: &[Override], registry: &'r Registry) -> Source<'r> {
-    let source = Source {
-        document: Arc::clone(&document),
-        nodes: Vec::new(),
-        broken: Vec::new(),
-        diagnostics: Vec::new(),
-    };
+    let source = Source::empty(Arc::clone(&document));
     let mut reader = Reader { document: &document, overrides, registry, source };
     match ron_options().from_str::<GraphFile<'_>>(&document.text) {
         Ok(file) => reader.read_entries(&file.nodes.0),
@@ -120,7 +115,8 @@ impl<'r> Reader<'_, 'r> {
         node_type: &'r NodeType,
     ) -> Result<SourceNode<'r>, Vec<Diagnostic>> {
         let place = self.place_of(outline.kind);
-        let overrides: Vec<_> = self.overrides.iter().filter(|set| set.node == name).collect();
+        let overrides: Vec<_> =
+            self.overrides.iter().filter(|set| set.node.as_deref() == Some(name)).collect();
         let spliced = Spliced::new(self.document, body, outline, &overrides);
         let problems = wrong_fields(node_type, &spliced.fields, &place);
         if !problems.is_empty() {
@@ -129,17 +125,25 @@ impl<'r> Reader<'_, 'r> {
         let node = (node_type.read_ron)(&spliced.text)
             .map_err(|error| vec![spliced.field_diagnostic(mistake(&error, &spliced.text), node_type)])?;
         let fields = spliced.fields.into_iter().map(|field| (field.name, field.value)).collect();
-        Ok(SourceNode { name: name.to_owned(), node_type, place, fields, node })
+        Ok(SourceNode { name: name.to_owned(), node_type, place, fields, node, calls: Vec::new() })
     }
 
     fn refuse_overrides_of_nothing(&mut self, names: &HashMap<String, Place>) {
-        for set in self.overrides.iter().filter(|set| !names.contains_key(&set.node)) {
-            let near = nearest(&set.node, names.keys().map(String::as_str));
-            let problem =
-                Diagnostic::error(format!("there is no node `{}` to set", set.node)).at(set.target_place());
-            self.source
-                .diagnostics
-                .push(problem.maybe_hint(near.map(|name| format!("did you mean `{name}`?"))));
+        for set in self.overrides {
+            let problem = match &set.node {
+                Some(node) if names.contains_key(node) => continue,
+                Some(node) => {
+                    let near = nearest(node, names.keys().map(String::as_str));
+                    let problem = Diagnostic::error(format!("there is no node `{node}` to set"));
+                    problem.maybe_hint(near.map(|name| format!("did you mean `{name}`?")))
+                }
+                None => Diagnostic::error(format!(
+                    "`{}` would be a parameter, and only scripts have any",
+                    set.field
+                ))
+                .hint(format!("set a field of a node: node.{}=..", set.field)),
+            };
+            self.source.diagnostics.push(problem.at(set.target_place()));
         }
     }
 

@@ -113,7 +113,7 @@ fn what_is_cut_off_is_told_to_everyone_and_encoded_once() {
     let prompt = "a bear and a panda ".repeat(30);
     let node =
         |name: &str| format!(r#""{name}": EncodePrompt(model: "base", prompt: {prompt:?}, truncate: true),"#);
-    let events = told(&lora(&[(UNET, 64)]), &(node("a") + &node("b")));
+    let events = told(&lora(&[(UNET, 64)]), &(node("a") + node("b").as_str()));
     assert_eq!(kept(&events).len(), 2, "{:?}", kept(&events));
     assert!(kept(&events)[0].contains('…'));
     let warned = events.iter().filter_map(|event| match event {

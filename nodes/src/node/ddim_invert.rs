@@ -105,7 +105,8 @@ impl Node for DDIMInvert {
 
     fn check(&self, cx: &mut Check<'_>) {
         self.words().check(cx);
-        if let Some(model) = cx.input(&self.model)
+        if cx.is_in_range()
+            && let Some(model) = cx.input(&self.model)
             && let Err(problem) = self.walk_up(model.checkpoint().scheduler_config())
         {
             cx.problem_with("steps", problem);

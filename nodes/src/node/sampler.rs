@@ -248,7 +248,9 @@ impl Drawing<'_> {
             cx.problem_with("strength", problem);
         }
         let Some(model) = cx.input(self.model) else { return };
-        if let Err(problem) = sampler(model.checkpoint().scheduler_config()) {
+        if cx.is_in_range()
+            && let Err(problem) = sampler(model.checkpoint().scheduler_config())
+        {
             cx.problem_with("steps", problem);
         }
         for (field, size) in [("width", self.width), ("height", self.height)] {

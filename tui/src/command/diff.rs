@@ -8,13 +8,13 @@ use flow_engine::{
     Comparison, Diagnostic, Document, Lock, Meaning, Project, Ready, Session, Wanted, read_ron, runs,
 };
 
-use crate::open::{GraphArguments, SettingsArguments, one};
+use crate::open::{GraphArguments, SettingsArguments, is_graph, one};
 use crate::show::out::{self, harmless};
 use crate::{Ending, Exit};
 
 #[derive(Args)]
 pub struct DiffArguments {
-    /// A graph file, or a run: its id, its folder, or `last`.
+    /// A graph file, a script, or a run: its id, its folder, or `last`.
     before: String,
     /// The same, to compare with.
     after: String,
@@ -34,10 +34,10 @@ pub fn diff(arguments: &DiffArguments) -> Ending {
     Ok(Exit::Done)
 }
 
-/// What a graph file or a run means.
+/// What a graph file, a script or a run means.
 fn meaning(name: &str, settings: &SettingsArguments) -> Result<Meaning, Vec<Diagnostic>> {
     let path = Path::new(name);
-    if path.extension().is_some_and(|ending| ending == "ron") {
+    if is_graph(path) {
         let graph = GraphArguments::of_file(path.to_path_buf());
         let session = graph.session(settings)?.with_store();
         let ready = Ready::unchecked(graph.drawable(&session)?, Wanted::default());

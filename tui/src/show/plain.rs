@@ -103,7 +103,7 @@ fn reloaded(added: &[String], changed: &[String], removed: &[String]) -> String 
     let names = |sign: &str, names: &[String]| {
         names.iter().map(|name| format!(" {sign}{}", harmless(name))).collect::<String>()
     };
-    match names("+", added) + &names("~", changed) + &names("-", removed) {
+    match names("+", added) + names("~", changed).as_str() + names("-", removed).as_str() {
         none if none.is_empty() => "edited: nothing that decides a result".to_owned(),
         names => format!("edited:{names}"),
     }

@@ -43,7 +43,7 @@ pub fn plan(plan: &Plan, all: bool) -> String {
             harmless(&node.why),
         ]
     };
-    table(&columns, nodes.map(row)) + &left_out + "\n" + &totals(plan)
+    table(&columns, nodes.map(row)) + left_out.as_str() + "\n" + totals(plan).as_str()
 }
 
 /// The word for a state.
