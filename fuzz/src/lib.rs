@@ -7,22 +7,35 @@
 use std::sync::LazyLock;
 
 use flow_engine::store::Entry;
-use flow_engine::{Digest, Document, Graph, Record, Registry, read_ron};
+use flow_engine::{Digest, Document, Graph, Record, Registry, ScriptFolders, Source, read_ron, read_script};
 use flow_nodes::adapter::read;
 use flow_nodes::sdxl::files::WeightFiles;
 
-/// A graph file: read, and checked as far as that needs no other file. Every mistake stands at a place in it.
+/// Making it takes longer than most graphs do.
+static REGISTRY: LazyLock<Registry> = LazyLock::new(flow_nodes::registry);
+
+/// A graph file: read, and checked as far as that needs no other file.
 pub fn ron_source(bytes: &[u8]) {
-    // Making it takes longer than most graphs do.
-    static REGISTRY: LazyLock<Registry> = LazyLock::new(flow_nodes::registry);
     let Ok(text) = std::str::from_utf8(bytes) else { return };
-    let source = read_ron(Document::new("graph.ron", text.to_owned()), &[], &REGISTRY);
+    told(read_ron(Document::new("graph.ron", text.to_owned()), &[], &REGISTRY));
+}
+
+/// A script in a folder without modules: run, and its graph checked as far as that needs no other file.
+pub fn script(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let folders = ScriptFolders { script: "no/such/folder".into(), project: "no/such/folder".into() };
+    told(read_script(Document::new("graph.rhai", text.to_owned()), &folders, &[], &REGISTRY));
+}
+
+/// Every mistake stands at a place in its text.
+fn told(source: Source<'_>) {
     let Err(mistakes) = Graph::new(source, &REGISTRY) else { return };
     assert!(!mistakes.is_empty(), "a graph is refused with a reason");
     for mistake in mistakes {
         mistake.report();
         if let Some(place) = mistake.place {
-            assert!(text.get(place.span.clone()).is_some(), "`{}` at {:?}", mistake.message, place.span);
+            let text = place.document.text.get(place.span.clone());
+            assert!(text.is_some(), "`{}` at {:?}", mistake.message, place.span);
         }
     }
 }

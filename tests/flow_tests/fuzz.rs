@@ -121,6 +121,29 @@ fn a_graph_of_any_bytes_is_read_or_refused() {
 }
 
 #[test]
+fn a_script_of_any_bytes_makes_a_graph_or_is_refused() {
+    let tokens: [&[u8]; 16] = [
+        b"let a = ",
+        b"#{ path: \"m\" }",
+        b"LoadSDXL(#{ path: \"m\" })",
+        b".DDIMSample(#{ prompt: \"x\" })",
+        b".named(\"a\")",
+        b"param(\"a\", 1)",
+        b"for i in 0..9 {",
+        b"loop {",
+        b"fn f(x) {",
+        b"|x| x",
+        b"${",
+        b"`",
+        b"import \"a\" as a;",
+        b".pad(9999, 0)",
+        b"9223372036854775807",
+        "\u{1F600}".as_bytes(),
+    ];
+    survives("script", targets::script, &tokens);
+}
+
+#[test]
 fn a_recorded_line_of_any_bytes_is_read_and_written_again_or_refused() {
     let tokens: [&[u8]; 9] =
         [b"null", b"1e308", b"0.1", b"-0.0", b"18446744073709551615", b"\"type\":", b"[]", b"\\ud800", b"{}"];
