@@ -7,8 +7,8 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use flow_engine::store::{Cost, Entry};
 use flow_engine::{
     Before, Cx, Device, Digest, Document, Dtype, Events, Graph, In, KeyParts, Node, NodeType, Options,
-    Project, Ready, Registry, Result, Run, Session, Settings, State, Status, Stop, Store, StoredFile, Value,
-    Wanted, read_ron,
+    Project, Ready, Registry, Result, Run, ScriptFolders, Session, Settings, State, Status, Stop, Store,
+    StoredFile, Value, Wanted, expand_script, read_ron, read_script,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -142,6 +142,31 @@ fn reload(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// A script that makes a thousand nodes, read into a graph and written as a graph file.
+fn expand(criterion: &mut Criterion) {
+    let registry = Registry::new(1, vec![NodeType::of::<Pass>()]);
+    let text = "let all = [Pass(#{ from: [] })];
+        for i in 1..1000 { all.push(Pass(#{ from: [all[i / 2], all[i - 1]] }).named(`node ${i}`)); }";
+    let script = Document::new("bench.rhai", text);
+    let folders = ScriptFolders { script: ".".into(), project: ".".into() };
+    let mut group = criterion.benchmark_group("script");
+    group.bench_function("into a graph", |bencher| {
+        bencher.iter(|| {
+            let source = read_script(script.clone(), &folders, &[], &registry);
+            Graph::new(source, &registry)
+                .map(|graph| graph.len())
+                .unwrap_or_else(|problems| panic!("{problems:?}"))
+        });
+    });
+    group.bench_function("into a file", |bencher| {
+        bencher.iter(|| {
+            let written = expand_script(&script, &folders, &[], &registry).expect("it makes a graph");
+            flow_engine::format(&written).expect("it has a layout").len()
+        });
+    });
+    group.finish();
+}
+
 /// Reading 12 MB from the store, every byte verified, beside reading the same file without.
 fn load(criterion: &mut Criterion) {
     let folder = tempfile::tempdir().expect("a folder");
@@ -162,5 +187,5 @@ fn load(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, engine, store, reload, load);
+criterion_group!(benches, engine, store, reload, expand, load);
 criterion_main!(benches);
