@@ -16,7 +16,7 @@ use crate::{Diagnostic, Registry};
 /// A variant of an enum with its fields, `Para(#{ rank: 8 })`.
 #[derive(Debug, Clone)]
 pub(super) struct Variant {
-    pub name: &'static str,
+    pub name: ImmutableString,
     pub content: Dynamic,
 }
 
@@ -39,7 +39,8 @@ pub(super) fn register(
         maker.register(engine);
     }
     for name in variants(registry) {
-        engine.register_fn(name, move |content: Dynamic| Variant { name, content });
+        let function = name.clone();
+        engine.register_fn(function.as_str(), move |content: Dynamic| Variant { name: name.clone(), content });
     }
     parameters.register(engine, documents);
     register_named(engine, builder, documents);
@@ -57,14 +58,12 @@ fn register_named(engine: &mut Engine, builder: &Builder, documents: &Documents)
 }
 
 /// The variants with fields that any kind takes, but for those that are called like a kind.
-fn variants(registry: &Registry) -> Vec<&'static str> {
+fn variants(registry: &Registry) -> Vec<ImmutableString> {
     let mut names = BTreeSet::new();
     for node_type in registry.types() {
         variants_with_fields(&node_type.schema, &mut names);
     }
-    let free = names.into_iter().filter(|name| registry.get(name).is_none());
-    // Registries live as long as the program, and there are a handful of names.
-    free.map(|name| &*name.to_owned().leak()).collect()
+    names.into_iter().filter(|name| registry.get(name).is_none()).map(ImmutableString::from).collect()
 }
 
 /// Makes nodes of a kind.

@@ -50,8 +50,8 @@ impl Values<'_> {
     }
 
     fn variant(&self, variant: &Variant, schema: &Json, text: &mut String) -> Result<(), String> {
-        let content = variant_content(self.root, schema, variant.name).unwrap_or(&Json::Null);
-        text.push_str(variant.name);
+        let content = variant_content(self.root, schema, &variant.name).unwrap_or(&Json::Null);
+        text.push_str(&variant.name);
         if variant.content.is_map() {
             // Its fields stand in the variant's own parentheses.
             return self.write(&variant.content, content, text);
