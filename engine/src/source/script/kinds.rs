@@ -40,7 +40,8 @@ pub(super) fn register(
     }
     for name in variants(registry) {
         let function = name.clone();
-        engine.register_fn(function.as_str(), move |content: Dynamic| Variant { name: name.clone(), content });
+        engine
+            .register_fn(function.as_str(), move |content: Dynamic| Variant { name: name.clone(), content });
     }
     parameters.register(engine, documents);
     register_named(engine, builder, documents);
