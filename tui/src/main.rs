@@ -73,7 +73,26 @@ enum Exit {
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// The number of threads for everything, in the variable in which it is looked for.
+///
+/// candle asks for it in every product, and where the variable is not set it reads `/proc/cpuinfo` each time: most of the
+/// time of a small model's training step.
+fn settle_threads() {
+    const VARIABLE: &str = "RAYON_NUM_THREADS";
+    if std::env::var_os(VARIABLE).is_some() {
+        return;
+    }
+    let allowed = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = num_cpus::get_physical().min(allowed).max(1);
+    #[expect(unsafe_code, reason = "the environment is shared by all threads")]
+    // SAFETY: this is the first thing that the program does, and there is no other thread yet.
+    unsafe {
+        std::env::set_var(VARIABLE, threads.to_string());
+    }
+}
+
 fn main() -> ExitCode {
+    settle_threads();
     let result = match Arguments::parse().verb {
         Verb::Run(arguments) => command::run::run(&arguments),
         Verb::Check(arguments) => command::check::check(&arguments),
