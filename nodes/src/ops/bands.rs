@@ -76,7 +76,8 @@ pub fn rows_of(x: &Tensor, rows: Range<usize>) -> Result<Tensor> {
 /// Output rows of a band, if a picture of this size must be taken in bands.
 fn band_height(conv: &Conv2d, x: &Tensor, (h, w): (usize, usize)) -> Option<usize> {
     let tracked = |x: &Tensor| x.track_op();
-    if tracked(x) || tracked(&conv.weight) || conv.bias.as_ref().is_some_and(tracked) {
+    if conv.adapt.is_some() || tracked(x) || tracked(&conv.weight) || conv.bias.as_ref().is_some_and(tracked)
+    {
         return None;
     }
     let (kernel, [b, c, ..]) = (conv.kernel(), x.dims()) else { return None };
@@ -128,7 +129,14 @@ mod tests {
 
     fn conv(c_in: usize, c_out: usize, kernel: usize, stride: usize, padding: usize) -> Conv2d {
         let weight = scattered(&[c_out, c_in, kernel, kernel], 1);
-        Conv2d { name: "conv".into(), weight, bias: Some(scattered(&[c_out], 2)), stride, padding }
+        Conv2d {
+            name: "conv".into(),
+            weight,
+            bias: Some(scattered(&[c_out], 2)),
+            stride,
+            padding,
+            adapt: None,
+        }
     }
 
     #[track_caller]

@@ -3,13 +3,16 @@
 //! On a CPU: the patches of a band of output rows are copied out (`im2col`) and multiplied by the kernel, which gives
 //! the output in place, without a transpose. Elsewhere, and in float64: candle's own.
 
+use std::borrow::Cow;
 use std::ops::Range;
+use std::sync::Arc;
 
 use anyhow::Context;
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Shape, Tensor, bail};
 use flow_engine::Result;
 
-use super::widens;
+use super::adapt::{Adapt, Bare};
+use super::{frozen, widens};
 
 /// Patches held at once, in elements (128 MiB in float32).
 pub(crate) const PATCHES: usize = 32 << 20;
@@ -29,13 +32,24 @@ pub struct Conv2d {
     pub stride: usize,
     /// Zeros around the picture, on all four sides.
     pub padding: usize,
+    /// An adapter that is being trained.
+    pub adapt: Option<Arc<dyn Adapt>>,
 }
 
 impl Conv2d {
     /// `x` `[b, c_in, h, w]` to `[b, c_out, h', w']`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        conv2d(x, &self.weight, self.bias.as_ref(), self.stride, self.padding)
-            .with_context(|| format!("in the convolution `{}`", self.name))
+        self.adapted(x).with_context(|| format!("in the convolution `{}`", self.name))
+    }
+
+    fn adapted(&self, x: &Tensor) -> Result<Tensor> {
+        let Some(adapt) = &self.adapt else {
+            return conv2d(x, &self.weight, self.bias.as_ref(), self.stride, self.padding);
+        };
+        add_bias(
+            adapt.forward(&Bare::conv2d(x, &self.weight, self.stride, self.padding))?,
+            self.bias.as_ref(),
+        )
     }
 
     /// Rows and columns of the kernel.
@@ -100,8 +114,12 @@ pub fn conv2d(
     add_bias(without_bias(x, weight, stride, padding)?, bias)
 }
 
-fn add_bias(y: Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+pub(super) fn add_bias(y: Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     let Some(bias) = bias else { return Ok(y) };
+    let bias = &bias.to_dtype(y.dtype())?;
+    if frozen::is_frozen(&y, bias) {
+        return Ok(frozen::add_bias(&y, bias)?);
+    }
     Ok(y.broadcast_add(&bias.to_dtype(y.dtype())?.reshape((1, bias.elem_count(), 1, 1))?)?)
 }
 
@@ -116,6 +134,9 @@ fn without_bias(x: &Tensor, weight: &Tensor, stride: usize, padding: usize) -> R
     }
 
     let patches = Patches { kernel, stride, padding, h, w, rows: 0..(h + 2 * padding - kernel) / stride + 1 };
+    if frozen::is_frozen(x, weight) {
+        return Ok(frozen::convolution(x, weight, patches)?);
+    }
     let band = (PATCHES / (x.dim(0)? * c_in * kernel * kernel * patches.width()).max(1)).max(1);
     let bands = patches.rows.clone().step_by(band).map(|start| {
         let rows = start..patches.rows.end.min(start + band);
@@ -142,25 +163,59 @@ fn convolve(x: &Tensor, weight: &Tensor, patches: Patches) -> Result<Tensor> {
 
 /// Copies patches of `[b, c, h, w]` into the columns of `[b, c * kernel * kernel, rows * columns]`.
 #[derive(Debug, Clone)]
-struct Patches {
+pub(super) struct Patches {
     kernel: usize,
     stride: usize,
     padding: usize,
     h: usize,
     w: usize,
     /// The rows of the output to make.
-    rows: Range<usize>,
+    pub(super) rows: Range<usize>,
 }
 
 impl Patches {
+    /// The patches of some rows of the output.
+    pub(super) fn only(&self, rows: Range<usize>) -> Self {
+        Self { rows, ..self.clone() }
+    }
+
     /// Columns of the output.
-    fn width(&self) -> usize {
+    pub(super) fn width(&self) -> usize {
         (self.w + 2 * self.padding - self.kernel) / self.stride + 1
     }
 
     /// Whether the patches are the picture itself.
     fn are_pixels(&self) -> bool {
         self.kernel == 1 && self.stride == 1 && self.padding == 0 && self.rows == (0..self.h)
+    }
+
+    /// The patches of a picture of so many planes: the picture itself, where they are that.
+    pub(super) fn columns<'a>(&self, picture: &'a [f32], planes: usize) -> Cow<'a, [f32]> {
+        if self.are_pixels() {
+            return Cow::Borrowed(picture);
+        }
+        let mut out = vec![0f32; planes * self.kernel * self.kernel * self.rows.len() * self.width()];
+        self.copy(picture, &mut out, planes);
+        Cow::Owned(out)
+    }
+
+    fn copy(&self, picture: &[f32], out: &mut [f32], planes: usize) {
+        self.runs(planes, |to, from, len| {
+            let out = &mut out[to..to + len];
+            if self.stride == 1 {
+                out.copy_from_slice(&picture[from..from + len]);
+            } else {
+                out.iter_mut().zip(picture[from..].iter().step_by(self.stride)).for_each(|(o, x)| *o = *x);
+            }
+        });
+    }
+
+    /// Adds the columns of patches to the pixels that they were copied from.
+    pub(super) fn add_back(&self, columns: &[f32], picture: &mut [f32], planes: usize) {
+        self.runs(planes, |to, from, len| {
+            let pixels = picture[from..].iter_mut().step_by(self.stride);
+            pixels.zip(&columns[to..to + len]).for_each(|(o, g)| *o += *g);
+        });
     }
 
     /// Pairs every run of patch elements with the picture's: `(start in patches, start in picture, length)`.
@@ -196,14 +251,7 @@ impl CustomOp1 for Patches {
         let picture = contiguous_f32(storage, layout)?;
         let shape = Shape::from((b, c * self.kernel * self.kernel, self.rows.len() * self.width()));
         let mut out = vec![0f32; shape.elem_count()];
-        self.runs(b * c, |to, from, len| {
-            let out = &mut out[to..to + len];
-            if self.stride == 1 {
-                out.copy_from_slice(&picture[from..from + len]);
-            } else {
-                out.iter_mut().zip(picture[from..].iter().step_by(self.stride)).for_each(|(o, x)| *o = *x);
-            }
-        });
+        self.copy(picture, &mut out, b * c);
         Ok((CpuStorage::F32(out), shape))
     }
 
@@ -228,15 +276,12 @@ impl CustomOp1 for AddPatches {
         let (b, c, _, _) = self.shape.dims4()?;
         let grad = contiguous_f32(storage, layout)?;
         let mut out = vec![0f32; self.shape.elem_count()];
-        self.patches.runs(b * c, |to, from, len| {
-            let pixels = out[from..].iter_mut().step_by(self.patches.stride);
-            pixels.zip(&grad[to..to + len]).for_each(|(o, g)| *o += *g);
-        });
+        self.patches.add_back(grad, &mut out, b * c);
         Ok((CpuStorage::F32(out), self.shape.clone()))
     }
 }
 
-fn contiguous_f32<'a>(storage: &'a CpuStorage, layout: &Layout) -> candle_core::Result<&'a [f32]> {
+pub(super) fn contiguous_f32<'a>(storage: &'a CpuStorage, layout: &Layout) -> candle_core::Result<&'a [f32]> {
     match layout.contiguous_offsets() {
         Some((start, end)) => Ok(&storage.as_slice::<f32>()?[start..end]),
         None => bail!("patches of a tensor that is not contiguous"),

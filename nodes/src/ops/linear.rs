@@ -1,10 +1,13 @@
 //! Linear layers and lookup tables.
 
+use std::sync::Arc;
+
 use anyhow::Context;
-use candle_core::{DType, Tensor};
+use candle_core::{D, DType, Tensor};
 use flow_engine::Result;
 
-use super::widens;
+use super::adapt::{Adapt, Bare};
+use super::{frozen, widens};
 
 /// A linear layer `x Wᵀ + b`, known by the name it has in a checkpoint.
 ///
@@ -17,13 +20,24 @@ pub struct Linear {
     pub weight: Tensor,
     /// `[d_out]`.
     pub bias: Option<Tensor>,
+    /// An adapter that is being trained.
+    pub adapt: Option<Arc<dyn Adapt>>,
 }
 
 impl Linear {
     /// `x` `[.., d_in]` to `[.., d_out]`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        linear(x, &self.weight, self.bias.as_ref())
-            .with_context(|| format!("in the linear layer `{}`", self.name))
+        self.adapted(x).with_context(|| format!("in the linear layer `{}`", self.name))
+    }
+
+    fn adapted(&self, x: &Tensor) -> Result<Tensor> {
+        let Some(adapt) = &self.adapt else { return linear(x, &self.weight, self.bias.as_ref()) };
+        let (lead, _) = x.dims().split_at(x.rank().saturating_sub(1));
+        let rows = x.reshape(((), x.dim(D::Minus1)?))?;
+        let y = adapt.forward(&Bare::linear(&rows, &self.weight))?;
+        let bias = self.bias.as_ref().map(|bias| bias.to_dtype(y.dtype())).transpose()?;
+        let y = add_bias(y, bias.as_ref())?;
+        Ok(y.reshape([lead, &[self.weight.dim(0)?]].concat())?)
     }
 }
 
@@ -39,12 +53,19 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
     anyhow::ensure!(last == [d_in], "it takes {d_in} features, but its input is {:?}", x.dims());
 
     let rows = x.reshape(((), d_in))?;
-    let y = rows.matmul(&weight.t()?)?;
-    let y = match bias {
-        Some(bias) => y.broadcast_add(bias)?,
-        None => y,
-    };
+    let is_frozen = frozen::is_frozen(x, weight);
+    let y = if is_frozen { frozen::linear(&rows, weight)? } else { rows.matmul(&weight.t()?)? };
+    let y = add_bias(y, bias)?;
     Ok(y.reshape([lead, &[d_out]].concat())?)
+}
+
+/// `y` `[n, d]` and `bias` `[d]`.
+fn add_bias(y: Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    match bias {
+        None => Ok(y),
+        Some(bias) if frozen::is_frozen(&y, bias) => Ok(frozen::add_bias(&y, bias)?),
+        Some(bias) => Ok(y.broadcast_add(bias)?),
+    }
 }
 
 /// The rows of `table` `[rows, d]` that `ids` `[..]` (u32) name; gives `[.., d]`.

@@ -9,24 +9,32 @@
 //! Nothing here knows a model, a file or a name in one, except that a layer carries the name it was loaded under.
 
 mod activation;
+mod adapt;
 mod attention;
 mod bands;
 mod conv;
+mod decompose;
+mod frozen;
 mod linear;
 mod norm;
+mod product;
 mod project;
 mod resize;
+mod span;
 
 pub use activation::{geglu, gelu, quick_gelu, silu};
+pub use adapt::{Adapt, Bare};
 pub(crate) use attention::SCORES;
 pub use attention::{attention, merge_heads, softmax, split_heads};
 pub use bands::{Rows, grow_conv, norm_silu_conv, rows_of, shrink_conv};
 pub(crate) use conv::PATCHES;
 pub use conv::{Conv2d, conv2d};
+pub use decompose::{cayley, qr};
 pub use linear::{Linear, embedding, linear};
 pub use norm::{GroupNorm, GroupStatistics, LayerNorm, group_norm, layer_norm};
 pub use project::remove_span;
 pub use resize::nearest;
+pub use span::{BasisGradient, take_span};
 
 use candle_core::{DType, Tensor};
 use flow_engine::Result;

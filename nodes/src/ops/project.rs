@@ -1,7 +1,8 @@
 //! Taking a span out of a matrix in place, for weights that are folded by the gigabyte.
 
 use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor};
-use gemm::Parallelism;
+
+use super::product::{Product, View};
 
 /// `weight - q qᵀ weight`: `weight` `[d, ..]` in float32, orthonormal `q` `[d, r]` on the same device.
 ///
@@ -35,55 +36,10 @@ impl InplaceOp2 for RemoveSpan {
         let CpuStorage::F32(w) = w else { candle_core::bail!("a weight is folded in float32") };
         let w = &mut w[layout.start_offset()..][..d * k];
         let mut y = vec![0f32; r * k];
-        let threads = Parallelism::Rayon(candle_core::utils::get_num_threads());
-        #[expect(unsafe_code, reason = "gemm takes pointers; the slices above have these very lengths")]
-        // SAFETY: `y` is r x k, `q` is d x r and `w` is d x k, all row by row, and no two of them overlap.
-        unsafe {
-            // y = qᵀ w
-            gemm::gemm(
-                r,
-                k,
-                d,
-                y.as_mut_ptr(),
-                1,
-                k as isize,
-                false,
-                q.as_ptr(),
-                r as isize,
-                1,
-                w.as_ptr(),
-                1,
-                k as isize,
-                0.0,
-                1.0,
-                false,
-                false,
-                false,
-                threads,
-            );
-            // w = w - q y
-            gemm::gemm(
-                d,
-                k,
-                r,
-                w.as_mut_ptr(),
-                1,
-                k as isize,
-                true,
-                q.as_ptr(),
-                1,
-                r as isize,
-                y.as_ptr(),
-                1,
-                k as isize,
-                1.0,
-                -1.0,
-                false,
-                false,
-                false,
-                threads,
-            );
-        }
+        let (left, right) = (View::transposed(q, r), View::rows(w, k));
+        Product::of([r, k, d], left, right).into(&mut y, k);
+        let (left, right) = (View::rows(q, r), View::rows(&y, k));
+        Product::of([d, k, r], left, right).adding(-1.0).into(w, k);
         Ok(())
     }
 }

@@ -127,7 +127,78 @@ fn half_types_go_in_and_come_out() {
 
 #[test]
 fn a_wrong_width_is_named() {
-    let layer = Linear { name: "conv_in".into(), weight: scattered(&[4, 5], 0), bias: None };
+    let layer = Linear { name: "conv_in".into(), weight: scattered(&[4, 5], 0), bias: None, adapt: None };
     let error = format!("{:#}", layer.forward(&scattered(&[2, 3], 1)).unwrap_err());
     assert_eq!(error, "in the linear layer `conv_in`: it takes 5 features, but its input is [2, 3]");
+}
+
+#[test]
+fn frozen_layers_pass_the_gradient_of_their_input() {
+    let (weight, bias) = (scattered(&[4, 5], 7), scattered(&[4], 8));
+    gradients_are_right(&[&[3, 5]], |a| linear(&a[0], &weight, Some(&bias)));
+    for (kernel, stride, padding) in [(3, 1, 1), (3, 2, 1), (3, 2, 0), (1, 1, 0), (1, 2, 0), (2, 1, 0)] {
+        let weight = scattered(&[4, 3, kernel, kernel], 7);
+        for b in [1, 2] {
+            gradients_are_right(&[&[b, 3, 6, 5]], |a| conv2d(&a[0], &weight, Some(&bias), stride, padding));
+        }
+    }
+}
+
+#[test]
+fn frozen_layers_give_what_the_others_give() {
+    let x = scattered(&[2, 3, 9, 7], 1);
+    let tracked = Var::from_tensor(&x).unwrap();
+    for (kernel, stride, padding) in [(3, 1, 1), (3, 2, 1), (1, 1, 0), (5, 3, 2)] {
+        let weight = scattered(&[4, 3, kernel, kernel], 2);
+        let both = [&x, tracked.as_tensor()].map(|x| conv2d(x, &weight, None, stride, padding).unwrap());
+        let off =
+            (&both[0] - &both[1]).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
+        assert!(off < 1e-5, "{off}");
+    }
+}
+
+/// Orthonormal columns `[d, r]`.
+fn orthonormal(d: usize, r: usize) -> Tensor {
+    qr(&scattered(&[d, r], 3)).unwrap()
+}
+
+#[test]
+fn a_span_is_taken_out_of_features_and_of_pictures_with_the_gradient_of_both() {
+    let q = orthonormal(6, 2);
+    for shape in [&[5, 6][..], &[2, 6, 3, 2]] {
+        gradients_are_right(&[shape], |a| take_span(&a[0], &q, 0.7, BasisGradient::OfSpan));
+        let h = scattered(shape, 4);
+        gradients_are_right(&[&[6, 2]], |a| {
+            // Any basis becomes orthonormal first, so that the span is all that the result depends on.
+            take_span(&h, &qr(&a[0])?, 0.7, BasisGradient::OfEntries)
+        });
+    }
+}
+
+#[test]
+fn the_gradient_of_a_span_is_that_through_a_decomposition() {
+    for shape in [&[5, 6][..], &[2, 6, 3, 2]] {
+        let (h, basis) = (scattered(shape, 4), Var::from_tensor(&orthonormal(6, 2)).unwrap());
+        let gradient = |y: Tensor| {
+            let loss = (y * scattered(shape, 9)).unwrap().sum_all().unwrap();
+            loss.backward().unwrap().get(&basis).unwrap().clone()
+        };
+        let of_span = gradient(take_span(&h, &basis, 1.0, BasisGradient::OfSpan).unwrap());
+        let q = qr(&basis).unwrap();
+        let through_qr = gradient(take_span(&h, &q, 1.0, BasisGradient::OfEntries).unwrap());
+        let off =
+            (of_span - through_qr).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
+        assert!(off < 1e-5, "{off}");
+    }
+}
+
+#[test]
+fn rotations_pass_gradients_and_are_rotations() {
+    gradients_are_right(&[&[2, 3, 3]], |a| cayley(&(&a[0] - a[0].transpose(1, 2)?)?));
+    let s = scattered(&[2, 4, 4], 1);
+    let r = cayley(&(&s - s.transpose(1, 2).unwrap()).unwrap()).unwrap();
+    let gram = r.transpose(1, 2).unwrap().matmul(&r).unwrap();
+    let one = Tensor::eye(4, DType::F32, &Device::Cpu).unwrap();
+    let off = gram.broadcast_sub(&one).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
+    assert!(off < 1e-5, "{off}");
 }

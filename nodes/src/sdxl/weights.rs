@@ -7,11 +7,12 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use flow_engine::{Problem, Result};
 
-use crate::ops::{Conv2d, GroupNorm, LayerNorm, Linear};
+use crate::ops::{Adapt, Conv2d, GroupNorm, LayerNorm, Linear};
 
 /// Where a network runs and in which type.
 #[derive(Debug, Clone)]
@@ -52,6 +53,11 @@ pub trait Source {
     /// # Errors
     /// No such tensor, another shape, or a value that is no number.
     fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor>;
+
+    /// The adapter that is being trained in the layer of this name, if one is.
+    fn adapt(&self, _layer: &str) -> Option<Arc<dyn Adapt>> {
+        None
+    }
 }
 
 /// A source of tensors, seen from one module.
@@ -97,6 +103,7 @@ impl<'a> Weights<'a> {
         Ok(Linear {
             weight: at.tensor("weight", &[d_out, d_in])?,
             bias: at.bias(d_out, bias)?,
+            adapt: self.source.adapt(&at.path),
             name: at.path,
         })
     }
@@ -112,7 +119,8 @@ impl<'a> Weights<'a> {
     ) -> Result<Conv2d> {
         let (at, (c_in, c_out)) = (self.at(name), channels);
         let weight = at.tensor("weight", &[c_out, c_in, kernel, kernel])?;
-        Ok(Conv2d { weight, bias: at.bias(c_out, true)?, stride, padding, name: at.path })
+        let (bias, adapt) = (at.bias(c_out, true)?, self.source.adapt(&at.path));
+        Ok(Conv2d { weight, bias, stride, padding, adapt, name: at.path })
     }
 
     /// A group norm inside this module.

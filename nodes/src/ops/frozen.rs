@@ -1,0 +1,191 @@
+//! Layers whose weights no gradient is wanted of, in a graph that is trained.
+//!
+//! candle computes the gradient of both factors of a product and keeps them, the frozen one's too: half as much work
+//! again, and the memory of the whole model. Here the weight is inside the operation and not an argument of it, so
+//! only the input's gradient is computed. On a CPU in float32; elsewhere it is candle's own.
+
+use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor};
+use rayon::prelude::*;
+
+use super::conv::{PATCHES, Patches, contiguous_f32};
+use super::product::{Product, View};
+
+/// Whether a layer of this weight passes a gradient on and takes none itself, where that is worth an operation of its
+/// own.
+pub(super) fn is_frozen(x: &Tensor, weight: &Tensor) -> bool {
+    x.track_op() && !weight.track_op() && x.device().is_cpu() && x.dtype() == DType::F32
+}
+
+/// `x Wᵀ`: `x` `[n, d_in]`, frozen `weight` `[d_out, d_in]`; gives `[n, d_out]`.
+pub(super) fn linear(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
+    x.contiguous()?.apply_op1(FrozenLinear { weight: weight.contiguous()? })
+}
+
+struct FrozenLinear {
+    weight: Tensor,
+}
+
+impl CustomOp1 for FrozenLinear {
+    fn name(&self) -> &'static str {
+        "frozen-linear"
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (n, d_in) = layout.shape().dims2()?;
+        let d_out = self.weight.dim(0)?;
+        let x = contiguous_f32(storage, layout)?;
+        let mut out = vec![0f32; n * d_out];
+        with_values(&self.weight, |weight| {
+            let (left, right) = (View::rows(x, d_in), View::transposed(weight, d_in));
+            Product::of([n, d_out, d_in], left, right).into(&mut out, d_out);
+        })?;
+        Ok((CpuStorage::F32(out), Shape::from((n, d_out))))
+    }
+
+    fn bwd(&self, _: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        grad.contiguous()?.matmul(&self.weight).map(Some)
+    }
+}
+
+/// Cross-correlation of `x` `[b, c_in, h, w]` with a frozen `weight` `[c_out, c_in, kernel, kernel]`.
+pub(super) fn convolution(x: &Tensor, weight: &Tensor, patches: Patches) -> Result<Tensor> {
+    x.contiguous()?.apply_op1(FrozenConv { weight: weight.contiguous()?, patches })
+}
+
+/// One direction of a frozen convolution.
+#[derive(Clone)]
+struct FrozenConv {
+    weight: Tensor,
+    patches: Patches,
+}
+
+impl FrozenConv {
+    /// Output channels, and the elements of a patch.
+    fn sizes(&self) -> Result<(usize, usize)> {
+        let (c_out, c_in, kernel, _) = self.weight.dims4()?;
+        Ok((c_out, c_in * kernel * kernel))
+    }
+
+    /// Bands of output rows whose patches are held at once.
+    fn bands(&self, patch: usize) -> impl Iterator<Item = Patches> + '_ {
+        let rows = &self.patches.rows;
+        let height = (PATCHES / (patch * self.patches.width()).max(1)).max(1);
+        rows.clone().step_by(height).map(move |start| self.patches.only(start..rows.end.min(start + height)))
+    }
+
+    /// Each picture of a batch by itself, side by side if there are several.
+    fn each(&self, out: &mut [f32], image: usize, one: impl Fn(usize, &mut [f32], bool) + Sync) {
+        if out.len() == image {
+            one(0, out, true);
+        } else {
+            out.par_chunks_mut(image.max(1)).enumerate().for_each(|(i, out)| one(i, out, false));
+        }
+    }
+}
+
+impl CustomOp1 for FrozenConv {
+    fn name(&self) -> &'static str {
+        "frozen-conv2d"
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (b, c_in, h, w) = layout.shape().dims4()?;
+        let ((c_out, patch), pictures) = (self.sizes()?, contiguous_f32(storage, layout)?);
+        let (height, width) = (self.patches.rows.len(), self.patches.width());
+        let mut out = vec![0f32; b * c_out * height * width];
+        with_values(&self.weight, |weight| {
+            self.each(&mut out, c_out * height * width, |i, out, threads| {
+                let picture = &pictures[i * c_in * h * w..][..c_in * h * w];
+                for band in self.bands(patch) {
+                    let pixels = band.rows.len() * width;
+                    let columns = band.columns(picture, c_in);
+                    let (left, right) = (View::rows(weight, patch), View::rows(&columns, pixels));
+                    Product::of([c_out, pixels, patch], left, right)
+                        .threads(threads)
+                        .into(&mut out[band.rows.start * width..], height * width);
+                }
+            });
+        })?;
+        Ok((CpuStorage::F32(out), Shape::from((b, c_out, height, width))))
+    }
+
+    fn bwd(&self, x: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        let back = FrozenConvBack { conv: self.clone(), shape: x.shape().clone() };
+        grad.contiguous()?.apply_op1_no_bwd(&back).map(Some)
+    }
+}
+
+/// The transpose of [`FrozenConv`]: from a gradient of its output to that of its input.
+struct FrozenConvBack {
+    conv: FrozenConv,
+    shape: Shape,
+}
+
+impl CustomOp1 for FrozenConvBack {
+    fn name(&self) -> &'static str {
+        "frozen-conv2d-back"
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (_, c_in, h, w) = self.shape.dims4()?;
+        let ((c_out, patch), grads) = (self.conv.sizes()?, contiguous_f32(storage, layout)?);
+        let (height, width) = (self.conv.patches.rows.len(), self.conv.patches.width());
+        let mut out = vec![0f32; self.shape.elem_count()];
+        with_values(&self.conv.weight, |weight| {
+            self.conv.each(&mut out, c_in * h * w, |i, picture, threads| {
+                let grad = &grads[i * c_out * height * width..][..c_out * height * width];
+                for band in self.conv.bands(patch) {
+                    let pixels = band.rows.len() * width;
+                    let mut columns = vec![0f32; patch * pixels];
+                    let start = band.rows.start * width;
+                    let right = View { data: &grad[start..], rows_apart: height * width, columns_apart: 1 };
+                    let left = View::transposed(weight, patch);
+                    Product::of([patch, pixels, c_out], left, right)
+                        .threads(threads)
+                        .into(&mut columns, pixels);
+                    band.add_back(&columns, picture, c_in);
+                }
+            });
+        })?;
+        Ok((CpuStorage::F32(out), self.shape.clone()))
+    }
+}
+
+/// Adds a frozen `bias` `[c]` to `y`, along the last axis of a matrix and along the second of pictures.
+pub(super) fn add_bias(y: &Tensor, bias: &Tensor) -> Result<Tensor> {
+    y.contiguous()?.apply_op1(FrozenBias { bias: bias.contiguous()? })
+}
+
+struct FrozenBias {
+    bias: Tensor,
+}
+
+impl CustomOp1 for FrozenBias {
+    fn name(&self) -> &'static str {
+        "frozen-bias"
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let mut out = contiguous_f32(storage, layout)?.to_vec();
+        let pixels: usize = layout.dims().iter().skip(2).product();
+        with_values(&self.bias, |bias| {
+            for (plane, bias) in out.chunks_mut(pixels.max(1)).zip(bias.iter().cycle()) {
+                plane.iter_mut().for_each(|value| *value += bias);
+            }
+        })?;
+        Ok((CpuStorage::F32(out), layout.shape().clone()))
+    }
+
+    fn bwd(&self, _: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        Ok(Some(grad.clone()))
+    }
+}
+
+/// The values of a contiguous float32 tensor on the CPU.
+fn with_values<T>(tensor: &Tensor, f: impl FnOnce(&[f32]) -> T) -> Result<T> {
+    let (storage, layout) = tensor.storage_and_layout();
+    match &*storage {
+        candle_core::Storage::Cpu(storage) => Ok(f(contiguous_f32(storage, layout)?)),
+        _ => candle_core::bail!("a frozen weight is on another device than its input"),
+    }
+}
