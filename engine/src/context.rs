@@ -242,6 +242,15 @@ impl Cx<'_> {
         });
     }
 
+    /// Tells that a state to go on from was saved.
+    pub fn checkpoint(&self, path: &std::path::Path, step: u64) {
+        self.events.emit(Event::Checkpoint {
+            node: self.node.to_owned(),
+            path: path.display().to_string(),
+            step,
+        });
+    }
+
     /// Tells that something was made and is kept in memory for other nodes.
     pub fn kept(&self, what: &str, bytes: u64, seconds: f64) {
         self.events.emit(Event::Kept { node: self.node.to_owned(), what: what.to_owned(), bytes, seconds });

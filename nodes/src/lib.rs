@@ -4,6 +4,7 @@
 //!   noise to latents, [`picture`] what comes out.
 //! - [`adapter`] is what changes their weights.
 //! - [`inspect`] says what a file of weights is.
+//! - [`train`] makes adapters from pictures.
 //! - [`hub`] brings models from the Hugging Face hub, and finds those that are here.
 //! - [`model`], [`conditioning`], [`latents`] and [`report`] are values on wires; [`node`] has one file per kind.
 //! - [`registry()`] lists the kinds.
@@ -30,6 +31,7 @@ pub mod report;
 pub mod sample;
 pub mod sdxl;
 mod stored;
+pub mod train;
 
 pub use device::settle;
 pub use registry::registry;

@@ -23,9 +23,10 @@ use crate::node::save_adapter::SaveAdapter;
 use crate::node::save_images::SaveImages;
 use crate::node::save_model::SaveModel;
 use crate::node::save_report::SaveReport;
+use crate::node::train::Train;
 
 /// Raised whenever a change anywhere in this crate moves any result: it is part of every key.
-const NUMERICS: u32 = 1;
+pub(crate) const NUMERICS: u32 = 1;
 
 /// Every kind that a graph can name, in the order in which the reference lists them.
 pub fn registry() -> Registry {
@@ -44,6 +45,8 @@ pub fn registry() -> Registry {
         NodeType::of::<RankReport>(),
         NodeType::of::<SaveAdapter>(),
         NodeType::of::<SaveModel>(),
+        // training
+        NodeType::of::<Train>(),
         // sampling
         NodeType::of::<DDIMSample>(),
         NodeType::of::<EulerSample>(),

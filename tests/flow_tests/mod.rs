@@ -14,6 +14,7 @@ mod samplers;
 mod saving;
 mod scripts;
 mod store;
+mod train;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

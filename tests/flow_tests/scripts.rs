@@ -12,7 +12,9 @@ use super::{Workshop, flow, flow_in, root};
 fn with_scripts() -> Workshop {
     let workshop = Workshop::new();
     #[cfg(unix)]
-    std::os::unix::fs::symlink(root().join("models"), workshop.path("models")).unwrap();
+    for folder in ["models", "data"] {
+        std::os::unix::fs::symlink(root().join(folder), workshop.path(folder)).unwrap();
+    }
     fs::create_dir(workshop.path("scripts")).unwrap();
     for script in shipped() {
         let name = Path::new("scripts").join(script.file_name().unwrap());
@@ -142,7 +144,12 @@ fn every_verb_that_takes_a_graph_takes_a_script() {
 
 #[test]
 fn the_shipped_graphs_are_in_their_layout_and_a_broken_one_is_told() {
-    let graphs = ["graphs/quickstart.ron", "graphs/lora_then_para.ron", "graphs/para_then_lora.ron"];
+    let folders = ["graphs", "graphs/train"].map(|folder| fs::read_dir(root().join(folder)).unwrap());
+    let files = folders.into_iter().flatten().map(|entry| entry.unwrap().path());
+    let graphs: Vec<_> =
+        files.filter(|path| path.extension().is_some_and(|ending| ending == "ron")).collect();
+    let graphs: Vec<&str> = graphs.iter().map(|path| path.to_str().unwrap()).collect();
+    assert!(graphs.len() > 8);
     let call = flow(root(), &[&["fmt", "--check"], &graphs[..]].concat());
     assert_eq!((call.code, call.stdout.as_str()), (Some(0), ""), "{}", call.stderr);
     let workshop = Workshop::new();

@@ -18,5 +18,6 @@ mod single;
 mod text;
 mod textual_inversion;
 mod tokens;
+mod training;
 mod unet;
 mod vae;

@@ -105,6 +105,15 @@ pub fn of_bytes(name: &str, bytes: Vec<u8>) -> Result<Single> {
     of_files(name, WeightFiles::from_bytes(name, bytes)?, digest)
 }
 
+/// A word that was made here, as its file.
+///
+/// # Errors
+/// Bytes that are no safetensors.
+pub fn word_of_bytes(name: &str, bytes: Vec<u8>, word: TextualInversion) -> Result<Single> {
+    let digest = Digest::of_parts([&bytes[..], word.token().as_bytes()]);
+    Ok(of_word(name, WeightFiles::from_bytes(name, bytes)?, word, digest))
+}
+
 /// The tensors of a whole model, each under its network's and its own name.
 fn of_checkpoint(checkpoint: &Checkpoint, digest: Digest) -> Result<Single> {
     let parts = [Part::Unet, Part::TextEncoder, Part::TextEncoder2].into_iter().map(|part| {

@@ -20,6 +20,17 @@ use crate::model::TextPart;
 use crate::sdxl::text_encoder::TextOutput;
 use crate::sdxl::{TextEmbeds, TextEncoder, Tokenizer, Word};
 
+/// The features of some prompts, each of batch 1, all with as many tokens as the longest has.
+///
+/// # Errors
+/// Brackets that do not close.
+pub fn together(text: &TextPart, prompts: &[String]) -> Result<Vec<TextEmbeds>> {
+    let chunked = prompts.iter().map(|prompt| Chunked::new(text, &emphasis::parse(prompt)?));
+    let chunked = chunked.collect::<Result<Vec<_>>>()?;
+    let count = chunked.iter().map(Chunked::count).max().unwrap_or(1);
+    chunked.iter().map(|chunked| chunked.encode(text, count, 0)).collect()
+}
+
 /// The features of a request's prompt and of its negative one, with equally many tokens; without a negative prompt,
 /// `zeros` tells whether zeros stand for it, or else the empty text. What a person should know of it goes to `warnings`.
 pub(super) fn both(

@@ -23,3 +23,4 @@ pub mod save_adapter;
 pub mod save_images;
 pub mod save_model;
 pub mod save_report;
+pub mod train;

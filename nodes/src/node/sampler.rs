@@ -278,19 +278,29 @@ impl Drawing<'_> {
 
     /// Draws the pictures.
     pub(super) fn draw(&self, sampler: &dyn Sampler, cx: &Cx<'_>) -> Result<Images> {
-        let model = cx.input(self.model)?;
+        self.draw_with(&*cx.input(self.model)?, sampler, "step", cx)
+    }
+
+    /// Draws the pictures with another model than the one on its wire; `unit` is what its steps are called.
+    pub(super) fn draw_with(
+        &self,
+        model: &Model,
+        sampler: &dyn Sampler,
+        unit: &str,
+        cx: &Cx<'_>,
+    ) -> Result<Images> {
         let strength = self.begin().strength();
         let first = first_step(self.steps, strength)?;
-        let starts = self.begin().starts(&model, cx)?;
-        let conditioning = self.words().encode(&model, cx)?;
-        let scene = Scene { model: &model, conditioning: &conditioning, sampler, first, strength };
+        let starts = self.begin().starts(model, cx)?;
+        let conditioning = self.words().encode(model, cx)?;
+        let scene = Scene { model, conditioning: &conditioning, sampler, first, strength };
 
         let batches = batches(&starts);
         let steps = sampler.steps().len() - first;
         let total = steps * batches.len();
         let mut pictures = Vec::with_capacity(starts.len());
         for (batch, starts) in batches.into_iter().enumerate() {
-            let mut on_step = |done: usize, _: &Tensor| cx.progress(batch * steps + done, total, "step");
+            let mut on_step = |done: usize, _: &Tensor| cx.progress(batch * steps + done, total, unit);
             let pixels = self.draw_batch(&scene, starts, &mut on_step, cx)?;
             pictures.extend(pixels.into_iter().zip(starts).map(|(pixels, start)| Picture {
                 generation: Some(self.generation(&scene, start)),

@@ -118,6 +118,8 @@ pub struct TextEncoder {
     norm: LayerNorm,
     projection: Option<Linear>,
     config: TextConfig,
+    /// Vectors of tokens behind the table, `[n, d]`, that are being learned, and the first one's id.
+    learned: Option<(u32, Tensor)>,
 }
 
 impl TextEncoder {
@@ -137,7 +139,54 @@ impl TextEncoder {
                 .then(|| w.linear("text_projection", d, config.projection_dim, false))
                 .transpose()?,
             config: config.clone(),
+            learned: None,
         })
+    }
+
+    /// The same with vectors `[n, d]` for the ids from `start` on, which pass their gradient.
+    #[must_use]
+    pub fn learning(self, start: usize, vectors: &Tensor) -> Self {
+        let count = vectors.dims()[0];
+        let config = TextConfig { vocab_size: start + count, ..self.config };
+        Self { config, learned: Some((start as u32, vectors.clone())), ..self }
+    }
+
+    /// The vectors of some ids of the table, `[n, d]`.
+    ///
+    /// # Errors
+    /// An id behind the table.
+    pub fn vectors_of(&self, ids: &[u32]) -> Result<Tensor> {
+        embedding(&self.tokens, &Tensor::new(ids, self.tokens.device())?)
+    }
+
+    /// The standard deviation of the table's entries.
+    ///
+    /// # Errors
+    /// None on a working device.
+    pub fn table_deviation(&self) -> Result<f64> {
+        let table = self.tokens.to_dtype(DType::F32)?;
+        let mean = table.mean_all()?;
+        let variance = table.broadcast_sub(&mean)?.sqr()?.mean_all()?.to_scalar::<f32>()?;
+        Ok(f64::from(variance).sqrt())
+    }
+
+    /// The vectors of ids, `[b, tokens, d]`.
+    fn embed(&self, ids: &[Vec<u32>]) -> Result<Tensor> {
+        let device = self.tokens.device();
+        let Some((start, vectors)) = &self.learned else {
+            return embedding(&self.tokens, &Tensor::new(ids.to_vec(), device)?);
+        };
+        let all: Vec<u32> = ids.iter().flatten().copied().collect();
+        let known: Vec<u32> = all.iter().map(|&id| if id < *start { id } else { 0 }).collect();
+        let is_known: Vec<f32> = all.iter().map(|&id| f32::from(u8::from(id < *start))).collect();
+        let (n, d) = vectors.dims2()?;
+        let chosen =
+            all.iter().flat_map(|&id| (0..n as u32).map(move |row| f32::from(u8::from(id == start + row))));
+        let chosen = Tensor::from_vec(chosen.collect::<Vec<f32>>(), (all.len(), n), device)?;
+        let is_known = Tensor::from_vec(is_known, (all.len(), 1), device)?.to_dtype(self.tokens.dtype())?;
+        let of_table = embedding(&self.tokens, &Tensor::new(known, device)?)?.broadcast_mul(&is_known)?;
+        let of_words = chosen.matmul(vectors)?.to_dtype(of_table.dtype())?;
+        Ok((of_table + of_words)?.reshape((ids.len(), (), d))?)
     }
 
     /// Features of every token.
@@ -151,8 +200,7 @@ impl TextEncoder {
     /// As [`TextEncoders::forward`].
     pub fn forward(&self, ids: &[Vec<u32>]) -> Result<TextOutput> {
         let tokens = self.check(ids)?;
-        let table = Tensor::new(ids.to_vec(), self.tokens.device())?;
-        let mut x = embedding(&self.tokens, &table)?.broadcast_add(&self.positions.narrow(0, 0, tokens)?)?;
+        let mut x = self.embed(ids)?.broadcast_add(&self.positions.narrow(0, 0, tokens)?)?;
         let mask = causal_mask(tokens, &x)?;
         let mut hidden_states = vec![x.clone()];
         for block in &self.blocks {

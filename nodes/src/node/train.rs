@@ -1,0 +1,462 @@
+//! `Train`: from pictures and what they show to an adapter.
+
+mod pictures;
+
+use std::time::Instant;
+
+use flow_engine::{Cancelled, Check, Cx, Digest, In, Node, Problem, Result, file};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::ddim_sample::DDIMSample;
+use crate::adapter::fold::Scales;
+use crate::adapter::write::{BASE_DIGEST, FileDtype, Metadata};
+use crate::adapter::{Adapter, Single};
+use crate::model::{self, Model};
+use crate::picture::{Images, png};
+use crate::registry::NUMERICS;
+use crate::sample::NoiseSchedule;
+use crate::sdxl::Compute;
+use crate::train::dataset::{Batch, Drawing};
+use crate::train::method::{TrainMethod, nothing_chosen};
+use crate::train::network::Trainees;
+use crate::train::objective::Objective;
+use crate::train::optimizer::AdamWSettings;
+use crate::train::schedule::RateSchedule;
+use crate::train::state::States;
+use crate::train::trainer::{Course, Told, Trainer};
+
+/// Train an adapter on pictures.
+///
+/// What comes out is what its file would hold, rounded to the file's precision, so that a graph and what it saved never
+/// differ. Every step is decided by the seed and its number. A training that is interrupted goes on from its last
+/// checkpoint, under `.flow/train`; with a constant learning rate, raising `steps` goes on from the end.
+///
+/// On a CPU everything is in float32; elsewhere the networks run in the precision of the run, and what is trained stays
+/// in float32.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Train {
+    /// Model to train, with the adapters that it has; the new one is made to come after them.
+    pub model: In<Model>,
+    /// Pictures of the subject.
+    pub images: In<Images>,
+    /// What the pictures show, with a word of its own for the subject: `"a photo of sks plushie"`. Either this or
+    /// `captions` is set.
+    #[serde(default)]
+    pub prompt: Option<String>,
+    /// Whether each picture goes with the caption that stands beside it.
+    #[serde(default)]
+    pub captions: bool,
+    /// What is trained, and how it enters the layers.
+    pub method: TrainMethod,
+    /// Steps of the optimizer. 200 for PaRa and 1000 for the others, as in PaRa's paper (arXiv 2406.05641, section 4.1),
+    /// if not set.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 10_000_000))]
+    pub steps: Option<usize>,
+    /// Learning rate. The method's own, if not set: they were found on `models/mini-sdxl`, and SDXL takes smaller ones.
+    #[serde(default)]
+    #[schemars(range(max = 10), extend("exclusiveMinimum" = 0))]
+    pub learning_rate: Option<f64>,
+    /// How the learning rate goes on over the steps.
+    #[serde(default)]
+    pub schedule: RateSchedule,
+    /// Steps over which the learning rate grows at first.
+    #[serde(default)]
+    pub warmup: usize,
+    /// Pictures at once; 1 in the paper.
+    #[serde(default = "one")]
+    #[schemars(range(min = 1, max = 1024))]
+    pub batch: usize,
+    /// Passes whose gradients make one step.
+    #[serde(default = "one")]
+    #[schemars(range(min = 1, max = 1024))]
+    pub accumulate: usize,
+    /// Side, in pixels, of a square of the area that pictures are trained at. The model's own, if not set.
+    #[serde(default)]
+    #[schemars(range(min = 8, max = 8192))]
+    pub resolution: Option<usize>,
+    /// Whether pictures keep about their own shape; else they are cut to squares.
+    #[serde(default = "yes")]
+    pub buckets: bool,
+    /// Whether half of the pictures are mirrored.
+    #[serde(default)]
+    pub flip: bool,
+    /// Whether the masks beside the pictures say which pixels count.
+    #[serde(default)]
+    pub masks: bool,
+    /// How often a picture goes with no caption at all.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 1))]
+    pub caption_dropout: f64,
+    /// Pictures of the subject's class, which the model is not to forget (prior preservation, arXiv 2208.12242). Draw
+    /// them with the same model.
+    #[serde(default)]
+    pub class_images: Option<In<Images>>,
+    /// What the pictures of the class show.
+    #[serde(default)]
+    pub class_prompt: Option<String>,
+    /// What a picture of the class counts.
+    #[serde(default = "whole")]
+    #[schemars(range(min = 0, max = 100))]
+    pub class_weight: f64,
+    /// The γ of min-SNR (arXiv 2303.09556), 5 in its paper; timesteps count alike, if not set.
+    #[serde(default)]
+    #[schemars(range(max = 1000), extend("exclusiveMinimum" = 0))]
+    pub min_snr: Option<f64>,
+    /// How much one number of noise for each channel is mixed in; 0.1 helps with very dark and very bright pictures.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 1))]
+    pub noise_offset: f64,
+    /// The longest gradient of a step; longer ones are scaled down.
+    #[serde(default = "whole")]
+    #[schemars(extend("exclusiveMinimum" = 0))]
+    pub clip: f64,
+    /// AdamW's weight decay. None by default: on PaRa's directions it only raises the learning rate.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 1))]
+    pub weight_decay: f64,
+    /// How slowly smoothed parameters follow the trained ones, 0.99 say; the adapter then holds the smoothed ones.
+    #[serde(default)]
+    #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
+    pub ema: Option<f64>,
+    /// Decides every draw.
+    #[serde(default)]
+    pub seed: u64,
+    /// The precision of the adapter's file.
+    #[serde(default)]
+    pub dtype: FileDtype,
+    /// Steps from one checkpoint to the next.
+    #[serde(default = "hundred")]
+    #[schemars(range(min = 1))]
+    pub checkpoint_every: usize,
+    /// Steps from one preview to the next; 0 for none.
+    #[serde(default = "hundred")]
+    pub sample_every: usize,
+    /// What previews show; `prompt`, or the first picture's caption, if not set.
+    #[serde(default)]
+    pub sample_prompt: Option<String>,
+    /// Pictures that are not trained on; the loss on them is measured with every preview, at fixed timesteps.
+    #[serde(default)]
+    pub held_out: Option<In<Images>>,
+}
+
+fn one() -> usize {
+    1
+}
+
+fn whole() -> f64 {
+    1.0
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn hundred() -> usize {
+    100
+}
+
+/// What decides how a training ends but not how it goes, or is said by digests.
+const NOT_IN_KEY: [&str; 9] = [
+    "model",
+    "images",
+    "class_images",
+    "held_out",
+    "dtype",
+    "checkpoint_every",
+    "sample_every",
+    "sample_prompt",
+    "steps",
+];
+/// Timesteps at which the loss on held out pictures is measured.
+const VALIDATION: [usize; 5] = [100, 300, 500, 700, 900];
+/// A gradient is found by a walk back through as many calls as the network has operations.
+const STACK: usize = 256 << 20;
+
+impl Node for Train {
+    const KIND: &'static str = "Train";
+    const HOLDS_DEVICE: bool = true;
+    type Output = Adapter;
+
+    fn check(&self, cx: &mut Check<'_>) {
+        match (&self.prompt, self.captions) {
+            (None, false) => cx.problem_with(
+                "prompt",
+                Problem::new("nothing says what the pictures show")
+                    .hint("write `prompt: \"a photo of sks plushie\"`, or `captions: true` for text files beside them"),
+            ),
+            (Some(_), true) => cx.problem_with(
+                "captions",
+                Problem::new("`prompt` and `captions` both say what the pictures show").hint("leave one of them out"),
+            ),
+            _ => {}
+        }
+        for prompt in [&self.prompt, &self.class_prompt, &self.sample_prompt] {
+            crate::conditioning::check_prompts(prompt.as_deref(), None, cx);
+        }
+        if self.class_images.is_some() != self.class_prompt.is_some() {
+            let problem = Problem::new("`class_images` and `class_prompt` belong together");
+            cx.problem_with("class_prompt", problem.hint("give both, or neither"));
+        }
+        if let (Some(words), Some(prompt)) = (self.method.method().words(), &self.prompt)
+            && !prompt.contains(&words.token)
+        {
+            let problem =
+                Problem::new(format!("the prompt does not say `{}`, which is to be learned", words.token));
+            cx.problem_with("prompt", problem.hint(format!("write \"a photo of {}\"", words.token)));
+        }
+        let Some(model) = cx.input(&self.model) else { return };
+        if let Err(problem) = self.chosen_layers(&model) {
+            cx.problem_with("method", problem);
+        }
+    }
+
+    fn run(&self, cx: &Cx<'_>) -> Result<Adapter> {
+        // The call stack of a gradient is as deep as the network.
+        std::thread::scope(|scope| {
+            let deep = std::thread::Builder::new().stack_size(STACK);
+            let running = deep.spawn_scoped(scope, || self.train(cx))?;
+            running.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+}
+
+impl Train {
+    /// Whether the method has a layer to train, as far as names tell.
+    fn chosen_layers(&self, model: &Model) -> Result<()> {
+        let method = self.method.method();
+        let Some(layers) = method.layers() else { return Ok(()) };
+        let selection = layers.compile()?;
+        let mut shapes = model.names()?.shapes(crate::sdxl::Part::Unet);
+        let is_layer = |name: &str| name.strip_suffix(".weight").is_some_and(|layer| selection.holds(layer));
+        if shapes.any(|(name, shape)| shape.len() >= 2 && is_layer(name)) {
+            return Ok(());
+        }
+        Err(nothing_chosen().into())
+    }
+
+    fn steps(&self) -> usize {
+        self.steps.unwrap_or_else(|| self.method.method().steps())
+    }
+
+    fn compute(&self, cx: &Cx<'_>) -> Result<Compute> {
+        let compute = model::compute(cx.settings())?;
+        // Weights that are trained themselves take steps smaller than half types can tell.
+        let is_wide = compute.device.is_cpu() || self.method.method().trains_tensors();
+        Ok(if is_wide { compute.in_f32() } else { compute })
+    }
+
+    fn course(&self) -> Course {
+        Course {
+            steps: self.steps(),
+            rate: self.learning_rate.unwrap_or_else(|| self.method.method().rate()),
+            schedule: self.schedule,
+            warmup: self.warmup,
+            accumulate: self.accumulate,
+            clip: self.clip,
+            optimizer: AdamWSettings { weight_decay: self.weight_decay, ..AdamWSettings::default() },
+            ema: self.ema,
+        }
+    }
+
+    fn drawing(&self, schedule: &NoiseSchedule) -> Drawing {
+        Drawing {
+            seed: self.seed,
+            batch: self.batch,
+            timesteps: schedule.alphas_cumprod().len(),
+            caption_dropout: self.caption_dropout,
+            noise_offset: self.noise_offset,
+            class_weight: self.class_weight,
+        }
+    }
+
+    fn train(&self, cx: &Cx<'_>) -> Result<Adapter> {
+        let model = cx.input(&self.model)?;
+        let compute = self.compute(cx)?;
+        let data = self.dataset(&model, cx)?;
+        let validation = self.validation(&model, cx)?;
+        let trainees =
+            Trainees::of(self.method.method(), &model, self.seed, &compute, &mut |done, total| {
+                cx.progress(done, total, "layer")
+            })?;
+        let config = model.checkpoint().scheduler_config();
+        let schedule = NoiseSchedule::new(config);
+        let objective =
+            Objective { schedule: &schedule, prediction: config.prediction_type, min_snr: self.min_snr };
+        let drawing = self.drawing(&schedule);
+        let questions = match &validation {
+            Some(data) => data.validation(&drawing, &VALIDATION, &compute.device)?,
+            None => Vec::new(),
+        };
+        let unet = trainees.unet(&model, &compute)?;
+        let trainer = Trainer::new(&trainees, unet, (&data, drawing), objective, self.course(), &compute)?;
+        let states = self.states(&model, cx)?;
+        let run = Running { node: self, model: &model, trainees: &trainees, states, questions, cx };
+        run.to_the_end(trainer)
+    }
+
+    /// Where this training's checkpoints are.
+    fn states(&self, model: &Model, cx: &Cx<'_>) -> Result<States> {
+        let key = self.key(model, cx)?;
+        Ok(States::new(cx.project().home().join("train").join(&key.to_string()[..16]), key))
+    }
+
+    /// Everything that decides a training but for its number of steps, where that decides none of them.
+    fn key(&self, model: &Model, cx: &Cx<'_>) -> Result<Digest> {
+        use flow_engine::Value as _;
+        let mut fields = serde_json::to_value(self)?;
+        if let Some(fields) = fields.as_object_mut() {
+            let is_left_out = |name: &&str| self.schedule == RateSchedule::Constant || *name != "steps";
+            NOT_IN_KEY.iter().filter(|name| is_left_out(name)).for_each(|name| drop(fields.remove(*name)));
+        }
+        let images = [Some(&self.images), self.class_images.as_ref()].into_iter().flatten();
+        let images = images.map(|wire| Ok(cx.input(wire)?.digest())).collect::<Result<Vec<_>>>()?;
+        let settings = cx.settings();
+        let said = format!("{fields} {} {} {NUMERICS}", settings.dtype, settings.device.class());
+        let model = model.digest();
+        let digests = images.iter().chain([&model]).map(|digest| &digest.as_bytes()[..]);
+        Ok(Digest::of_parts(digests.chain([said.as_bytes()])))
+    }
+
+    /// What the adapter is called: the node's own name decides no result.
+    fn title(&self) -> String {
+        let shown = self.prompt.as_deref().unwrap_or("pictures with captions");
+        format!("{} of {shown}", self.method.method().name())
+    }
+
+    /// What an adapter's file says of its training.
+    fn says(&self, model: &Model, step: usize) -> Metadata {
+        let mut says = Metadata::from([
+            (BASE_DIGEST.to_owned(), model.base_digest().to_string()),
+            ("base_model".to_owned(), model.name()),
+            ("method".to_owned(), self.method.method().name().to_owned()),
+            ("steps".to_owned(), step.to_string()),
+            ("seed".to_owned(), self.seed.to_string()),
+            ("learning_rate".to_owned(), self.course().rate.to_string()),
+        ]);
+        if let Some(prompt) = &self.prompt {
+            says.insert("prompt".to_owned(), prompt.clone());
+        }
+        says
+    }
+}
+
+/// A training under way.
+struct Running<'a> {
+    node: &'a Train,
+    model: &'a Model,
+    trainees: &'a Trainees,
+    states: States,
+    /// What is measured with every preview.
+    questions: Vec<Batch>,
+    cx: &'a Cx<'a>,
+}
+
+impl Running<'_> {
+    fn to_the_end(&self, mut trainer: Trainer<'_>) -> Result<Adapter> {
+        let (steps, cx) = (self.node.steps(), self.cx);
+        self.go_on(&mut trainer, steps)?;
+        let (begun, first) = (Instant::now(), trainer.steps_taken());
+        let mut saved = first;
+        while trainer.steps_taken() < steps {
+            if let Err(stopped) = cx.progress(trainer.steps_taken(), steps, "step") {
+                if trainer.steps_taken() > saved {
+                    self.save(&trainer);
+                }
+                return Err(stopped);
+            }
+            let told = trainer.step()?;
+            let step = trainer.steps_taken();
+            self.tell(told, step, begun.elapsed().as_secs_f64() / (step - first) as f64);
+            if step.is_multiple_of(self.node.checkpoint_every) || step == steps {
+                self.save(&trainer);
+                saved = step;
+            }
+            if self.node.sample_every > 0 && (step.is_multiple_of(self.node.sample_every) || step == steps) {
+                self.look_or_stop(&trainer, step, saved)?;
+            }
+        }
+        Ok(self.single(&trainer)?.into())
+    }
+
+    /// Saves where the training stands. A full disk is told, and the training goes on.
+    fn save(&self, trainer: &Trainer<'_>) {
+        match trainer.state().and_then(|state| self.states.save(&state)) {
+            Ok(path) => self.cx.checkpoint(&path, trainer.steps_taken() as u64),
+            Err(error) => self.cx.warn(
+                format!("no checkpoint after step {}: {error:#}", trainer.steps_taken()),
+                Some("if it is stopped now, it goes on from an earlier one".into()),
+            ),
+        }
+    }
+
+    /// Draws a preview. One that cannot be drawn is told; one that is stopped stops the training, at a checkpoint.
+    fn look_or_stop(&self, trainer: &Trainer<'_>, step: usize, saved: usize) -> Result<()> {
+        match self.look(trainer, step) {
+            Err(error) if error.is::<Cancelled>() => {
+                if step > saved {
+                    self.save(trainer);
+                }
+                Err(error)
+            }
+            Err(error) => {
+                self.cx.warn(format!("no preview after step {step}: {error:#}"), None);
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// Takes up the last checkpoint, if there is one.
+    fn go_on(&self, trainer: &mut Trainer<'_>, steps: usize) -> Result<()> {
+        let (state, wrong) = self.states.last(steps);
+        for why in wrong {
+            self.cx.warn(format!("a checkpoint cannot be used: {why}"), None);
+        }
+        let Some(state) = state else { return Ok(()) };
+        trainer.restore(&state)
+    }
+
+    fn tell(&self, told: Told, step: usize, seconds: f64) {
+        let metric = |name, value, unit| self.cx.metric(name, value, Some(step as u64), unit);
+        metric("loss", told.loss, "");
+        metric("smoothed loss", told.smoothed, "");
+        metric("learning rate", told.rate, "");
+        metric("gradient norm", told.gradient_norm, "");
+        metric("seconds per step", seconds, "s");
+        metric("time left", seconds * (self.node.steps() - step) as f64, "s");
+    }
+
+    /// The adapter as it stands.
+    fn single(&self, trainer: &Trainer<'_>) -> Result<Single> {
+        let (values, says) = (trainer.values()?, self.node.says(self.model, trainer.steps_taken()));
+        if let Some(words) = self.trainees.words() {
+            return words.file(&self.node.title(), &values, self.node.dtype, says);
+        }
+        let pieces = self.trainees.pieces(&values)?;
+        self.node.method.method().writing().file(&self.node.title(), &pieces, self.node.dtype, says)
+    }
+
+    /// Shows what the model draws by now, and measures the loss on pictures that it does not train on.
+    fn look(&self, trainer: &Trainer<'_>, step: usize) -> Result<()> {
+        if !self.questions.is_empty() {
+            let loss = trainer.validate(&self.questions)?;
+            self.cx.metric("validation loss", loss, Some(step as u64), "");
+        }
+        let model = self.model.with(&self.single(trainer)?.into(), Scales::both(1.0), false)?;
+        let Some(prompt) = self.node.shown(self.cx)? else { return Ok(()) };
+        let pictures = DDIMSample::plain(&self.node.model, prompt, self.node.seed).draw_with(
+            &model,
+            "step of a preview",
+            self.cx,
+        )?;
+        for picture in &pictures.pictures {
+            let path = self.states.folder().join(format!("preview-{step:08}.png"));
+            file::write_if_changed(&path, &png::encode(&picture.pixels, &[])?)?;
+            self.cx.preview(&path, &format!("step {step}"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,45 @@
+//! DreamBooth's fine-tuning (arXiv 2208.12242): the weights themselves are trained.
+
+use flow_engine::Result;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::chance::Chance;
+use super::layer::{Base, TrainedLayer};
+use super::method::{Method, Writing};
+use crate::adapter::layers::Layers;
+
+/// Train the weights themselves (arXiv 2208.12242). The adapter is the difference to the model, as large as its layers.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DreamBooth {
+    /// The layers to train, with their biases. All of the denoiser, norms too, if not set.
+    #[serde(default)]
+    pub layers: Option<Layers>,
+}
+
+impl Method for DreamBooth {
+    fn name(&self) -> &'static str {
+        "DreamBooth"
+    }
+
+    fn rate(&self) -> f64 {
+        1e-4
+    }
+
+    fn layers(&self) -> Option<&Layers> {
+        self.layers.as_ref()
+    }
+
+    fn trains_tensors(&self) -> bool {
+        true
+    }
+
+    fn layer(&self, _: &Base<'_>, _: &mut Chance) -> Result<Option<Box<dyn TrainedLayer>>> {
+        Ok(None)
+    }
+
+    fn writing(&self) -> Writing {
+        Writing { architecture: "diff", kohya_names: true, says: Vec::new() }
+    }
+}

@@ -1,0 +1,100 @@
+//! LoHa (LyCORIS, arXiv 2309.14859): `W' = W + alpha / r · (w1_a w1_b) ⊙ (w2_a w2_b)`.
+
+use candle_core::{Device, Tensor, Var};
+use flow_engine::Result;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::chance::Chance;
+use super::layer::{Base, TrainedLayer, parameter};
+use super::lora::{eight, ex_ca, network};
+use super::method::{Method, Writing};
+use crate::adapter::layers::Layers;
+use crate::ops::{Adapt, Bare};
+
+/// Learn a change that is the product, entry by entry, of two of low rank (LyCORIS, arXiv 2309.14859).
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Loha {
+    /// Rank of each factor; the change may have its square.
+    #[serde(default = "eight")]
+    #[schemars(range(min = 1))]
+    pub rank: usize,
+    /// The change counts `alpha / rank`. The rank, if not set.
+    #[serde(default)]
+    pub alpha: Option<f64>,
+    /// The layers to train.
+    #[serde(default = "ex_ca")]
+    pub layers: Layers,
+}
+
+impl Method for Loha {
+    fn name(&self) -> &'static str {
+        "LoHa"
+    }
+
+    fn rate(&self) -> f64 {
+        2e-3
+    }
+
+    fn layers(&self) -> Option<&Layers> {
+        Some(&self.layers)
+    }
+
+    /// LyCORIS' start: `w1_b` and `w2_b` of deviation 1, `w1_a` of 0.1, `w2_a` at 0.
+    fn layer(&self, base: &Base<'_>, chance: &mut Chance) -> Result<Option<Box<dyn TrainedLayer>>> {
+        let ((d, k), r) = (base.sides(), self.rank.min(base.sides().0.min(base.sides().1)));
+        let factors = [
+            (chance.normal(&[d, r])? * 0.1)?,
+            chance.normal(&[r, k])?,
+            Tensor::zeros((d, r), candle_core::DType::F32, &Device::Cpu)?,
+            chance.normal(&[r, k])?,
+        ];
+        let scale = self.alpha.unwrap_or(self.rank as f64) / self.rank as f64;
+        let factors = factors.iter().map(|factor| parameter(factor, base.device())).collect::<Result<_>>()?;
+        Ok(Some(Box::new(LohaLayer { factors, scale })))
+    }
+
+    fn writing(&self) -> Writing {
+        Writing {
+            architecture: "loha",
+            kohya_names: true,
+            says: network("lycoris.kohya", self.rank, self.alpha),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct LohaLayer {
+    /// `w1_a` `[d, r]`, `w1_b` `[r, k]`, `w2_a`, `w2_b`.
+    factors: Vec<Var>,
+    scale: f64,
+}
+
+const NAMES: [(&str, &str); 4] = [
+    ("hada_w1_a", ".hada_w1_a"),
+    ("hada_w1_b", ".hada_w1_b"),
+    ("hada_w2_a", ".hada_w2_a"),
+    ("hada_w2_b", ".hada_w2_b"),
+];
+
+impl Adapt for LohaLayer {
+    fn forward(&self, layer: &Bare<'_>) -> Result<Tensor> {
+        let [a, b, c, d] = [0, 1, 2, 3].map(|at| self.factors[at].as_tensor());
+        let change = ((a.matmul(b)? * c.matmul(d)?)? * self.scale)?.reshape(layer.weight.shape())?;
+        layer.with(&(layer.weight + change.to_dtype(layer.weight.dtype())?)?)
+    }
+}
+
+impl TrainedLayer for LohaLayer {
+    fn parameters(&self) -> Vec<(&'static str, &Var)> {
+        NAMES.iter().zip(&self.factors).map(|((name, _), factor)| (*name, factor)).collect()
+    }
+
+    fn pieces(&self, values: &[Tensor]) -> Result<Vec<(&'static str, Tensor)>> {
+        let r = values[1].dim(0)? as f64;
+        let factors = NAMES.iter().zip(values).map(|((_, end), value)| (*end, value.clone()));
+        let alpha = Tensor::new((self.scale * r) as f32, &Device::Cpu)?;
+        Ok(factors.chain([(".alpha", alpha)]).collect())
+    }
+}

@@ -1,0 +1,182 @@
+//! A denoiser with layers that are trained.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use candle_core::{Device, Tensor, Var};
+use flow_engine::Result;
+
+use super::chance::{Chance, Purpose};
+use super::layer::{Base, TrainedLayer, parameter};
+use super::method::{Method, Pieces, Words, nothing_chosen};
+use crate::adapter::layers::Layers;
+use crate::adapter::names::Target;
+use crate::model::Model;
+use crate::ops::Adapt;
+use crate::sdxl::weights::Source;
+use crate::sdxl::{Compute, Part, UNet, Weights};
+
+/// What is trained of a denoiser.
+#[derive(Debug, Clone, Default)]
+pub struct Trainees {
+    /// Layers, by the names of their weights.
+    layers: BTreeMap<Target, Arc<dyn TrainedLayer>>,
+    /// Tensors that are trained as they are, each with its value before.
+    tensors: BTreeMap<Target, (Var, Tensor)>,
+    /// A word that the text encoders learn.
+    words: Option<Arc<Words>>,
+}
+
+impl Trainees {
+    /// Layers that are there already.
+    pub fn new(layers: impl IntoIterator<Item = (Target, Box<dyn TrainedLayer>)>) -> Self {
+        let layers = layers.into_iter().map(|(target, layer)| (target, Arc::from(layer))).collect();
+        Self { layers, ..Self::default() }
+    }
+
+    /// A word that is there already.
+    pub fn of_words(words: Words) -> Self {
+        Self { words: Some(Arc::new(words)), ..Self::default() }
+    }
+
+    /// The word that is learned, if one is.
+    pub fn words(&self) -> Option<&Words> {
+        self.words.as_deref()
+    }
+
+    /// What a method trains of a model's denoiser; `progress` hears how many of how many layers are ready, and may stop it.
+    ///
+    /// # Errors
+    /// A method that has nothing for any layer; weights that cannot be read.
+    pub fn of(
+        method: &dyn Method,
+        model: &Model,
+        seed: u64,
+        compute: &Compute,
+        progress: &mut dyn FnMut(usize, usize) -> Result<()>,
+    ) -> Result<Self> {
+        if let Some(settings) = method.words() {
+            return Ok(Self::of_words(Words::new(settings, model, seed, compute)?));
+        }
+        let selection = method.layers().map(Layers::compile).transpose()?;
+        let is_chosen = |name: &str| selection.as_ref().is_none_or(|selection| selection.holds(name));
+        let module = |tensor: &str| tensor.rsplit_once('.').map_or(tensor, |(module, _)| module).to_owned();
+        let shapes = model.names()?.shapes(Part::Unet);
+        let is_trained = |name: &str, shape: &[usize]| match method.trains_tensors() {
+            true => is_chosen(&module(name)),
+            false => shape.len() >= 2 && name.ends_with(".weight") && is_chosen(&module(name)),
+        };
+        let names: Vec<String> =
+            shapes.filter(|(name, shape)| is_trained(name, shape)).map(|(name, _)| name.to_owned()).collect();
+        if names.is_empty() {
+            return Err(nothing_chosen().into());
+        }
+        let mut trainees = Self::default();
+        let total = names.len();
+        for (at, tensor) in names.into_iter().enumerate() {
+            progress(at, total)?;
+            let target = Target { part: Part::Unet, tensor };
+            let weight = model.weight(&target, &compute.device)?;
+            if method.trains_tensors() {
+                trainees.tensors.insert(target, (parameter(&weight, &compute.device)?, weight));
+                continue;
+            }
+            let mut chance = Chance::new(seed, Purpose::Start, &[at as u64]);
+            if let Some(layer) = method.layer(&Base { target: &target, weight }, &mut chance)? {
+                trainees.layers.insert(target, Arc::from(layer));
+            }
+        }
+        if trainees.layers.is_empty() && trainees.tensors.is_empty() {
+            return Err(method.no_layer().into());
+        }
+        Ok(trainees)
+    }
+
+    /// The layers by the names of their weights.
+    pub fn layers(&self) -> impl Iterator<Item = (&Target, &dyn TrainedLayer)> {
+        self.layers.iter().map(|(target, layer)| (target, &**layer))
+    }
+
+    /// Every parameter by its name, `mid_block.resnets.0.conv1.para_B` say.
+    pub fn parameters(&self) -> BTreeMap<String, Var> {
+        let of_layers = self.layers.iter().flat_map(|(target, layer)| {
+            let of_layer = layer.parameters().into_iter();
+            of_layer.map(|(name, parameter)| (format!("{}.{name}", target.module()), parameter.clone()))
+        });
+        let tensors =
+            self.tensors.iter().map(|(target, (tensor, _))| (target.tensor.clone(), tensor.clone()));
+        let words = self.words.iter().flat_map(|words| words.parameters());
+        of_layers.chain(tensors).chain(words).collect()
+    }
+
+    /// What an adapter's file holds of each layer, for these values of the parameters.
+    ///
+    /// # Errors
+    /// Values that no file can hold.
+    pub fn pieces(&self, values: &BTreeMap<String, Tensor>) -> Result<Pieces> {
+        let value = |name: &str| {
+            let value = values.get(name).with_context(|| format!("there is no value of `{name}`"))?;
+            Ok::<_, anyhow::Error>(value.to_device(&Device::Cpu)?)
+        };
+        let mut pieces = Pieces::new();
+        for (target, layer) in &self.layers {
+            let names = layer.parameters().into_iter().map(|(name, _)| format!("{}.{name}", target.module()));
+            let values = names.map(|name| value(&name)).collect::<Result<Vec<_>>>()?;
+            pieces.insert(target.clone(), layer.pieces(&values)?);
+        }
+        for (target, (_, before)) in &self.tensors {
+            let difference = (value(&target.tensor)? - before.to_device(&Device::Cpu)?)?;
+            let (module, end) = match target.tensor.strip_suffix(".bias") {
+                Some(module) => (module, ".diff_b"),
+                None => (target.module(), ".diff"),
+            };
+            let layer = Target { part: target.part, tensor: format!("{module}.weight") };
+            pieces.entry(layer).or_default().push((end, difference));
+        }
+        Ok(pieces)
+    }
+
+    /// Tells the layers that a step begins.
+    pub fn begin_step(&self, step: usize) {
+        self.layers.values().for_each(|layer| layer.begin_step(step));
+    }
+
+    /// Lets the layers bring their parameters back to where they have to be.
+    ///
+    /// # Errors
+    /// None for finite parameters.
+    pub fn end_step(&self) -> Result<()> {
+        self.layers.values().try_for_each(|layer| layer.end_step())
+    }
+
+    /// The denoiser with these layers in the place of its own.
+    ///
+    /// # Errors
+    /// Weights that cannot be read.
+    pub fn unet(&self, model: &Model, compute: &Compute) -> Result<UNet> {
+        let folded = model.folded(Part::Unet, compute);
+        let source = WithTrainees { base: &folded, trainees: self };
+        UNet::new(model.checkpoint().unet_config(), &Weights::new(&source))
+    }
+}
+
+struct WithTrainees<'a> {
+    base: &'a dyn Source,
+    trainees: &'a Trainees,
+}
+
+impl Source for WithTrainees<'_> {
+    fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        let target = Target { part: Part::Unet, tensor: name.to_owned() };
+        match self.trainees.tensors.get(&target) {
+            Some((tensor, _)) => Ok(tensor.as_tensor().reshape(shape)?),
+            None => self.base.tensor(name, shape),
+        }
+    }
+
+    fn adapt(&self, layer: &str) -> Option<Arc<dyn Adapt>> {
+        let target = Target { part: Part::Unet, tensor: format!("{layer}.weight") };
+        self.trainees.layers.get(&target).map(|layer| Arc::clone(layer) as Arc<dyn Adapt>)
+    }
+}

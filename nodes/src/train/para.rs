@@ -1,0 +1,316 @@
+//! PaRa (arXiv 2406.05641): a span is learned, and what the layer gives loses it.
+//!
+//! `y = b + h - t Q Qᵀ h` with `h = W x`: the weight itself is never touched. The paper starts at `B = 0`, where the
+//! decomposition `B = QR` has no gradient (and takes out the first rows of the weight); so the start here is a random
+//! orthonormal basis whose removal is ramped in, `t = step / ramp`, which begins at the base model exactly.
+//!
+//! Only the span of `B` matters, so its columns are brought back to an orthonormal basis after every step (`B <- 1.5 B -
+//! 0.5 B BᵀB`); left alone they grow, and the learning rate of the span shrinks with them.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use candle_core::{DType, Device, Tensor, Var};
+use flow_engine::{Problem, Result};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::chance::Chance;
+use super::layer::{Base, TrainedLayer, parameter};
+use super::method::{Method, Writing};
+use crate::adapter::basis;
+use crate::adapter::bound::{Cap, Share, bounded_rank};
+use crate::adapter::layers::Layers;
+use crate::ops::{Adapt, Bare, BasisGradient, qr, take_span};
+
+/// Learn directions and take them out of the weights: `W' = W - Q Qᵀ W` (arXiv 2406.05641).
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Para {
+    /// Directions to take out of each layer.
+    #[serde(default = "eight")]
+    #[schemars(range(min = 1))]
+    pub rank: usize,
+    /// The share of a weight's rank that may go; the paper's equation 8.
+    #[serde(default = "fortieth")]
+    pub gamma: Share,
+    /// Which layers `gamma` bounds.
+    #[serde(default)]
+    pub bound: BoundOn,
+    /// The layers to train.
+    #[serde(default = "ex_ca")]
+    pub layers: Layers,
+    /// Where the directions start.
+    #[serde(default)]
+    pub init: Init,
+    /// Steps over which the removal grows from nothing to all; 20 is the tenth part of the paper's 200 steps.
+    #[serde(default = "twenty")]
+    pub ramp: usize,
+    /// Whether the directions are made orthonormal again after each step.
+    #[serde(default = "yes")]
+    pub retract: bool,
+    /// How their gradient is found.
+    #[serde(default)]
+    pub orthonormalize: Orthonormalize,
+}
+
+/// Which layers a bound on the rank is for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum BoundOn {
+    /// All of them, as the paper's equation 8 says.
+    #[default]
+    Everywhere,
+    /// Convolutions alone, as the sizes of the paper's files say.
+    Convolutions,
+    /// None.
+    Nowhere,
+}
+
+/// Where the directions of a PaRa start.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub enum Init {
+    /// Anywhere: an orthonormal basis of Gaussian columns.
+    #[default]
+    Random,
+    /// Where the weight has least: its last left singular vectors. It needs no ramp.
+    Bottom,
+}
+
+/// How the gradient of a PaRa's directions is found.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Orthonormalize {
+    /// In closed form, for directions that are orthonormal; the same gradient, and no decomposition in the graph.
+    #[default]
+    Retraction,
+    /// Through `B = QR` in every step, as the paper writes it.
+    Qr,
+}
+
+fn eight() -> usize {
+    8
+}
+
+fn fortieth() -> Share {
+    // A fraction with a part below the whole is a share.
+    Share::fraction(1, 40).unwrap_or_else(|_| unreachable!())
+}
+
+fn ex_ca() -> Layers {
+    Layers::ExCA
+}
+
+fn twenty() -> usize {
+    20
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl BoundOn {
+    /// The bound with its share.
+    pub fn cap(self, gamma: Share) -> Cap {
+        match self {
+            Self::Everywhere => Cap::Everywhere(gamma),
+            Self::Convolutions => Cap::Convolutions(gamma),
+            Self::Nowhere => Cap::Nowhere,
+        }
+    }
+}
+
+/// The rank that a layer gives of the `wanted` ones: at most the share of its weight's rank, and at most its sides.
+pub(super) fn rank_of(base: &Base<'_>, wanted: usize, cap: Cap) -> Result<usize> {
+    let (d, k) = base.sides();
+    let most = wanted.min(d.min(k));
+    let Some(gamma) = cap.on(base.is_convolution()) else { return Ok(most) };
+    if gamma.of(d.min(k)) == 0 {
+        return Ok(0);
+    }
+    let values = basis::singular_values(basis::matrix(&base.weight)?.as_ref())?;
+    Ok(bounded_rank(most, gamma, basis::rank(&values, d, k)))
+}
+
+impl Method for Para {
+    fn name(&self) -> &'static str {
+        "PaRa"
+    }
+
+    fn rate(&self) -> f64 {
+        // Columns of length 1 turn by about this much of themselves in a step; measured on mini-sdxl.
+        1e-2
+    }
+
+    fn steps(&self) -> usize {
+        200
+    }
+
+    fn layers(&self) -> Option<&Layers> {
+        Some(&self.layers)
+    }
+
+    fn layer(&self, base: &Base<'_>, chance: &mut Chance) -> Result<Option<Box<dyn TrainedLayer>>> {
+        let (d, _) = base.sides();
+        let rank = rank_of(base, self.rank, self.bound.cap(self.gamma))?;
+        if rank == 0 {
+            return Ok(None);
+        }
+        let start = match self.init {
+            Init::Random => qr(&chance.normal(&[d, rank])?)?,
+            Init::Bottom => bottom(&base.weight, rank)?,
+        };
+        let ramp = if self.init == Init::Bottom { 0 } else { self.ramp };
+        let (retract, through) = (self.retract, self.orthonormalize);
+        Ok(Some(Box::new(ParaLayer::new(&start, base.device(), ramp, retract, through)?)))
+    }
+
+    fn no_layer(&self) -> Problem {
+        let message = format!("`gamma` {} leaves no layer a direction to take out", self.gamma);
+        Problem::new(message)
+            .hint("take a larger `gamma`, or `bound: Nowhere`; a layer of rank 64 gives 1 of 1/40")
+    }
+
+    fn writing(&self) -> Writing {
+        let says = [("format", "para"), ("version", "1"), ("strength", "1"), ("component", "unet")];
+        let mut says: Vec<(String, String)> =
+            says.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        says.push(("rank".into(), self.rank.to_string()));
+        // A share that bounded only some layers is no bound on the others.
+        if self.bound == BoundOn::Everywhere {
+            says.push(("gamma".into(), self.gamma.to_string()));
+        }
+        if let Some((subset, reading)) = self.layers.subset() {
+            says.push(("subset".into(), subset.name().to_owned()));
+            says.push(("layer_set".into(), reading.name().to_owned()));
+        }
+        Writing { architecture: "para", kohya_names: false, says }
+    }
+}
+
+/// Columns brought back to an orthonormal basis by `B <- 1.5 B - 0.5 B BᵀB`, which squares what is missing each time: two
+/// sweeps do after a step of usual length, and a long one takes more. None, if they are orthonormal. Columns longer than √3
+/// would never come back, and are decomposed.
+fn retracted(start: &Tensor) -> Result<Option<Tensor>> {
+    const SWEEPS: usize = 12;
+    const ORTHONORMAL: f32 = 1e-6;
+    let one = Tensor::eye(start.dim(1)?, DType::F32, start.device())?;
+    let mut b = start.clone();
+    for sweep in 0..SWEEPS {
+        let gram = b.t()?.contiguous()?.matmul(&b)?;
+        let off = (&gram - &one)?.abs()?.max_all()?.to_scalar::<f32>()?;
+        if off < ORTHONORMAL {
+            return Ok((sweep > 0).then_some(b));
+        }
+        if off > 1.0 {
+            return qr(&b).map(Some);
+        }
+        b = ((&b * 1.5)? - (b.matmul(&gram)? * 0.5)?)?;
+    }
+    Ok(Some(b))
+}
+
+/// The last `rank` left singular vectors of a weight, `[d, rank]`.
+fn bottom(weight: &Tensor, rank: usize) -> Result<Tensor> {
+    let u = basis::svd(basis::matrix(weight)?.as_ref())?.u;
+    let last = u.as_ref().subcols(u.ncols() - rank, rank);
+    basis::tensor(last, &[u.nrows(), rank], &Device::Cpu)
+}
+
+/// A layer that loses a span.
+#[derive(Debug)]
+pub struct ParaLayer {
+    /// `[d, r]`.
+    b: Var,
+    ramp: usize,
+    step: AtomicUsize,
+    retract: bool,
+    through: Orthonormalize,
+}
+
+impl ParaLayer {
+    /// A layer whose directions start at the columns of `b` `[d, r]`.
+    ///
+    /// # Errors
+    /// A device without room.
+    pub fn new(
+        b: &Tensor,
+        device: &Device,
+        ramp: usize,
+        retract: bool,
+        through: Orthonormalize,
+    ) -> Result<Self> {
+        Ok(Self { b: parameter(b, device)?, ramp, step: AtomicUsize::new(0), retract, through })
+    }
+
+    /// The share that is taken out now.
+    fn strength(&self) -> f64 {
+        let step = self.step.load(Ordering::Relaxed);
+        if step >= self.ramp { 1.0 } else { step as f64 / self.ramp as f64 }
+    }
+}
+
+impl Adapt for ParaLayer {
+    fn forward(&self, layer: &Bare<'_>) -> Result<Tensor> {
+        let h = layer.output()?;
+        match self.through {
+            Orthonormalize::Retraction => take_span(&h, &self.b, self.strength(), BasisGradient::OfSpan),
+            Orthonormalize::Qr => take_span(&h, &qr(&self.b)?, self.strength(), BasisGradient::OfEntries),
+        }
+    }
+}
+
+impl TrainedLayer for ParaLayer {
+    fn parameters(&self) -> Vec<(&'static str, &Var)> {
+        vec![("para_B", &self.b)]
+    }
+
+    fn pieces(&self, values: &[Tensor]) -> Result<Vec<(&'static str, Tensor)>> {
+        let q = basis::orthonormal(basis::matrix(&values[0])?.as_ref()).q;
+        Ok(vec![(".para_q", basis::tensor(q.as_ref(), &[q.nrows(), q.ncols()], &Device::Cpu)?)])
+    }
+
+    fn begin_step(&self, step: usize) {
+        self.step.store(step, Ordering::Relaxed);
+    }
+
+    fn end_step(&self) -> Result<()> {
+        if !self.retract {
+            return Ok(());
+        }
+        match retracted(&self.b.as_detached_tensor())? {
+            Some(b) => Ok(self.b.set(&b)?),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directions_stay_orthonormal_from_step_to_step() {
+        let start =
+            qr(&Chance::new(0, super::super::chance::Purpose::Start, &[]).normal(&[40, 6]).unwrap()).unwrap();
+        let layer = ParaLayer::new(&start, &Device::Cpu, 0, true, Orthonormalize::Retraction).unwrap();
+        for far in [0.0, 1e-3, 5e-2, 0.5, 10.0] {
+            let moved = (layer.b.as_tensor() + (start.cos().unwrap() * far).unwrap()).unwrap();
+            layer.b.set(&moved).unwrap();
+            layer.end_step().unwrap();
+            let gram = layer.b.t().unwrap().matmul(&layer.b).unwrap();
+            let off = (gram - Tensor::eye(6, DType::F32, &Device::Cpu).unwrap()).unwrap();
+            let off = off.abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
+            assert!(off < 2e-6, "{far}: {off}");
+        }
+    }
+
+    #[test]
+    fn the_removal_grows_over_the_ramp_and_then_stays() {
+        let b = Tensor::eye(4, DType::F32, &Device::Cpu).unwrap();
+        let layer = ParaLayer::new(&b, &Device::Cpu, 4, true, Orthonormalize::Retraction).unwrap();
+        let strengths = [0, 1, 4, 400].map(|step| {
+            layer.begin_step(step);
+            layer.strength()
+        });
+        assert_eq!(strengths, [0.0, 0.25, 1.0, 1.0]);
+    }
+}

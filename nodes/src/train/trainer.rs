@@ -1,0 +1,309 @@
+//! From step to step: gradients, the optimizer's step, and what a training can be gone on from.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use candle_core::{DType, Device, Tensor};
+use flow_engine::{Problem, Result};
+
+use super::dataset::{Batch, Dataset, Drawing};
+use super::network::Trainees;
+use super::objective::Objective;
+use super::optimizer::{AdamW, AdamWSettings, Gradients, clip, norm};
+use super::schedule::RateSchedule;
+use super::state::State;
+use crate::sdxl::{Compute, TextEmbeds, UNet};
+
+/// How a training goes.
+#[derive(Debug, Clone, Copy)]
+pub struct Course {
+    /// Steps in all.
+    pub steps: usize,
+    /// The learning rate.
+    pub rate: f64,
+    /// How it goes on over the steps.
+    pub schedule: RateSchedule,
+    /// Steps over which it grows at first.
+    pub warmup: usize,
+    /// Passes whose gradients make one step.
+    pub accumulate: usize,
+    /// The longest gradient of a step.
+    pub clip: f64,
+    /// The optimizer's settings.
+    pub optimizer: AdamWSettings,
+    /// How slowly the smoothed parameters follow, if there are any.
+    pub ema: Option<f64>,
+}
+
+/// What is trained, on what, and how.
+pub struct Trainer<'a> {
+    trainees: &'a Trainees,
+    unet: UNet,
+    data: &'a Dataset,
+    drawing: Drawing,
+    objective: Objective<'a>,
+    course: Course,
+    device: Device,
+    optimizer: AdamW,
+    /// Smoothed parameters.
+    ema: Option<BTreeMap<String, Tensor>>,
+    /// Steps that were taken.
+    step: usize,
+    /// A mean of the losses, the last ones most.
+    smoothed: Option<f64>,
+    /// By what losses are multiplied on the way to gradients: half types have no room below 6e-8.
+    scale: f64,
+}
+
+/// What is told of a step.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Told {
+    /// The loss.
+    pub loss: f64,
+    /// A mean of the losses, the last ones most.
+    pub smoothed: f64,
+    /// The learning rate.
+    pub rate: f64,
+    /// The length of the gradient before it is clipped.
+    pub gradient_norm: f64,
+}
+
+/// How much of the mean a loss moves.
+const SMOOTHING: f64 = 0.05;
+/// What is to be said has a variance of about 1, so that saying nothing costs about 1; this will not come back.
+const EXPLODED: f64 = 100.0;
+/// The scale of losses in float16, whose gradients are about 1e-5 at SDXL's size.
+const HALF_SCALE: f64 = 16384.0;
+/// Names of what a state holds.
+const PARAMETER: &str = "p.";
+const SMOOTH: &str = "ema.";
+
+impl<'a> Trainer<'a> {
+    /// A training before its first step.
+    ///
+    /// # Errors
+    /// A device without room.
+    pub fn new(
+        trainees: &'a Trainees,
+        unet: UNet,
+        (data, drawing): (&'a Dataset, Drawing),
+        objective: Objective<'a>,
+        course: Course,
+        compute: &Compute,
+    ) -> Result<Self> {
+        let parameters = trainees.parameters();
+        let ema = course.ema.map(|_| copies(&parameters)).transpose()?;
+        Ok(Self {
+            optimizer: AdamW::new(parameters, course.optimizer)?,
+            ema,
+            step: 0,
+            smoothed: None,
+            scale: if compute.dtype == DType::F16 { HALF_SCALE } else { 1.0 },
+            device: compute.device.clone(),
+            trainees,
+            unet,
+            data,
+            drawing,
+            objective,
+            course,
+        })
+    }
+
+    /// Steps that were taken.
+    pub fn steps_taken(&self) -> usize {
+        self.step
+    }
+
+    /// Takes a step.
+    ///
+    /// # Errors
+    /// A loss that is no number or explodes; parameters that get no gradient.
+    pub fn step(&mut self) -> Result<Told> {
+        self.trainees.begin_step(self.step);
+        let (loss, mut gradients) = self.gradients()?;
+        let gradient_norm = norm(&gradients)?;
+        self.refuse_explosion(loss, &gradients)?;
+        clip(&mut gradients, gradient_norm, self.course.clip)?;
+        let Course { steps, rate, schedule, warmup, .. } = self.course;
+        let rate = rate * schedule.share(self.step, steps, warmup);
+        self.optimizer.step(&gradients, rate)?;
+        self.trainees.end_step()?;
+        self.follow()?;
+        self.step += 1;
+        let smoothed = self.smoothed.map_or(loss, |mean| mean + SMOOTHING * (loss - mean));
+        self.smoothed = Some(smoothed);
+        Ok(Told { loss, smoothed, rate, gradient_norm })
+    }
+
+    /// The mean loss and the mean gradients of a step's passes.
+    fn gradients(&self) -> Result<(f64, Gradients)> {
+        let (passes, mut sum, mut loss) = (self.course.accumulate.max(1), Gradients::new(), 0.0);
+        for pass in 0..passes {
+            let batch = self.data.batch(&self.drawing, self.step * passes + pass, &self.device)?;
+            let of_pass = (self.loss(&batch)? / passes as f64)?;
+            loss += f64::from(of_pass.to_dtype(DType::F32)?.to_scalar::<f32>()?);
+            let store = (of_pass * self.scale)?.backward()?;
+            for (name, parameter) in self.optimizer.parameters() {
+                let Some(gradient) = store.get(parameter) else { continue };
+                // A gradient may hold the graph that it came through.
+                let gradient = gradient.detach();
+                let gradient = if self.scale == 1.0 { gradient } else { (gradient / self.scale)? };
+                let total = match sum.get(name) {
+                    Some(total) => (total + gradient)?,
+                    None => gradient,
+                };
+                sum.insert(name.clone(), total);
+            }
+        }
+        Ok((loss, sum))
+    }
+
+    /// The loss of a batch.
+    fn loss(&self, batch: &Batch) -> Result<Tensor> {
+        let noisy = self.objective.noisy(&batch.question)?;
+        let timesteps: Vec<f32> = batch.question.timesteps.iter().map(|&timestep| timestep as f32).collect();
+        let timesteps = Tensor::new(timesteps, &self.device)?;
+        let text = self.text(batch)?;
+        let said = self.unet.forward(&noisy, &timesteps, &text, &batch.time_ids)?;
+        self.objective.loss(&batch.question, &said)
+    }
+
+    /// What a batch's pictures show; with a word that is learned, as the encoders read it now.
+    fn text<'b>(&self, batch: &'b Batch) -> Result<Cow<'b, TextEmbeds>> {
+        let Some(words) = self.trainees.words() else { return Ok(Cow::Borrowed(&batch.text)) };
+        let read = words.encode(&batch.prompts)?;
+        Ok(Cow::Owned(TextEmbeds::cat(&read.iter().collect::<Vec<_>>())?))
+    }
+
+    /// The mean loss of fixed questions, which no chance moves.
+    ///
+    /// # Errors
+    /// Questions that do not fit the model.
+    pub fn validate(&self, questions: &[Batch]) -> Result<f64> {
+        let Some(ema) = &self.ema else { return self.mean_loss(questions) };
+        // Measured is what comes out.
+        let trained = copies(self.optimizer.parameters())?;
+        self.set(ema)?;
+        let loss = self.mean_loss(questions);
+        self.set(&trained)?;
+        loss
+    }
+
+    fn set(&self, values: &BTreeMap<String, Tensor>) -> Result<()> {
+        for (name, parameter) in self.optimizer.parameters() {
+            if let Some(value) = values.get(name) {
+                parameter.set(value)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn mean_loss(&self, questions: &[Batch]) -> Result<f64> {
+        let mut sum = 0.0;
+        for question in questions {
+            sum += f64::from(self.loss(question)?.to_dtype(DType::F32)?.to_scalar::<f32>()?);
+        }
+        Ok(sum / questions.len().max(1) as f64)
+    }
+
+    fn refuse_explosion(&self, loss: f64, gradients: &Gradients) -> Result<()> {
+        let has_exploded = loss > EXPLODED * (1.0 + self.drawing.class_weight);
+        let broken = gradients.iter().find(|(_, gradient)| !is_finite(gradient).unwrap_or(false));
+        if loss.is_finite() && !has_exploded && broken.is_none() {
+            return Ok(());
+        }
+        let what = match (loss.is_finite(), broken) {
+            (false, _) => format!("the loss of step {} is no number", self.step + 1),
+            (_, Some((name, _))) => {
+                format!("the gradient of `{name}` in step {} is no number", self.step + 1)
+            }
+            _ => format!("the loss of step {} is {loss:.0}, where saying nothing costs 1", self.step + 1),
+        };
+        let at = match self.broken_parameter() {
+            Some(name) => format!("{what}: `{name}` holds values that are no numbers"),
+            None => what,
+        };
+        Err(Problem::new(at).hint("take a smaller `learning_rate`, or a `warmup`").into())
+    }
+
+    fn broken_parameter(&self) -> Option<&String> {
+        let parameters = self.optimizer.parameters().iter();
+        parameters
+            .into_iter()
+            .find(|(_, parameter)| !is_finite(parameter).unwrap_or(false))
+            .map(|(name, _)| name)
+    }
+
+    /// Lets the smoothed parameters follow.
+    fn follow(&mut self) -> Result<()> {
+        let (Some(ema), Some(decay)) = (&mut self.ema, self.course.ema) else { return Ok(()) };
+        for (name, parameter) in self.optimizer.parameters() {
+            if let Some(mean) = ema.get_mut(name) {
+                *mean = ((&*mean * decay)? + (parameter.as_detached_tensor() * (1.0 - decay))?)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The values that an adapter's file takes: the smoothed ones, if there are any.
+    ///
+    /// # Errors
+    /// None on a working device.
+    pub fn values(&self) -> Result<BTreeMap<String, Tensor>> {
+        match &self.ema {
+            Some(ema) => Ok(ema.clone()),
+            None => copies(self.optimizer.parameters()),
+        }
+    }
+
+    /// Everything that the next step depends on.
+    ///
+    /// # Errors
+    /// None on a working device.
+    pub fn state(&self) -> Result<State> {
+        let named = |prefix: &str, tensors: BTreeMap<String, Tensor>| {
+            tensors.into_iter().map(|(name, tensor)| (format!("{prefix}{name}"), tensor)).collect::<Vec<_>>()
+        };
+        let mut tensors: BTreeMap<String, Tensor> = self.optimizer.state();
+        tensors.extend(named(PARAMETER, copies(self.optimizer.parameters())?));
+        tensors.extend(named(SMOOTH, self.ema.clone().unwrap_or_default()));
+        let here = tensors.into_iter().map(|(name, tensor)| Ok((name, tensor.to_device(&Device::Cpu)?)));
+        let numbers = self.smoothed.map(|smoothed| ("smoothed".to_owned(), smoothed)).into_iter().collect();
+        Ok(State { step: self.step, tensors: here.collect::<Result<_>>()?, numbers })
+    }
+
+    /// Goes on from a state.
+    ///
+    /// # Errors
+    /// A state of other parameters.
+    pub fn restore(&mut self, state: &State) -> Result<()> {
+        let saved = |prefix: &str, name: &str| {
+            let tensor = state.tensors.get(&format!("{prefix}{name}"));
+            tensor.ok_or_else(|| Problem::new(format!("the checkpoint has no `{name}`")))
+        };
+        for (name, parameter) in self.optimizer.parameters() {
+            parameter.set(&saved(PARAMETER, name)?.to_device(&self.device)?)?;
+        }
+        if let Some(ema) = &mut self.ema {
+            for (name, mean) in ema.iter_mut() {
+                *mean = saved(SMOOTH, name)?.to_device(&self.device)?;
+            }
+        }
+        self.optimizer.restore(&state.tensors, state.step)?;
+        self.step = state.step;
+        self.smoothed = state.numbers.get("smoothed").copied();
+        Ok(())
+    }
+}
+
+fn is_finite(tensor: &Tensor) -> Result<bool> {
+    Ok(tensor.to_dtype(DType::F32)?.abs()?.max_all()?.to_scalar::<f32>()?.is_finite()
+        && tensor.to_dtype(DType::F32)?.sum_all()?.to_scalar::<f32>()?.is_finite())
+}
+
+fn copies(parameters: &BTreeMap<String, candle_core::Var>) -> Result<BTreeMap<String, Tensor>> {
+    parameters
+        .iter()
+        .map(|(name, parameter)| Ok((name.clone(), parameter.as_detached_tensor().copy()?)))
+        .collect()
+}
