@@ -14,8 +14,8 @@ use rhai::{Dynamic, Engine, EvalAltResult, OptimizationLevel};
 use super::error::thrown;
 use crate::Diagnostic;
 
-/// Steps of the interpreter: a second of work at most.
-pub(super) const OPERATIONS: u64 = 3_000_000;
+/// Steps of the interpreter: a third of a second of work at most.
+pub(super) const OPERATIONS: u64 = 1_000_000;
 /// How long a script may take.
 const TIME: Duration = Duration::from_secs(10);
 /// Functions that call each other.
