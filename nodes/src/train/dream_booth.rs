@@ -1,11 +1,8 @@
 //! DreamBooth's fine-tuning (arXiv 2208.12242): the weights themselves are trained.
 
-use flow_engine::Result;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::chance::Chance;
-use super::layer::{Base, TrainedLayer};
 use super::method::{Method, Writing};
 use crate::adapter::layers::Layers;
 
@@ -33,10 +30,6 @@ impl Method for DreamBooth {
 
     fn trains_tensors(&self) -> bool {
         true
-    }
-
-    fn layer(&self, _: &Base<'_>, _: &mut Chance) -> Result<Option<Box<dyn TrainedLayer>>> {
-        Ok(None)
     }
 
     fn writing(&self) -> Writing {

@@ -1,14 +1,15 @@
 //! LoHa (LyCORIS, arXiv 2309.14859): `W' = W + alpha / r · (w1_a w1_b) ⊙ (w2_a w2_b)`.
 
-use candle_core::{Device, Tensor, Var};
+use candle_core::{DType, Device, Tensor, Var};
 use flow_engine::Result;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::chance::Chance;
-use super::layer::{Base, TrainedLayer, parameter};
-use super::lora::{eight, ex_ca, network};
+use super::factors::{Factors, network};
+use super::layer::{Base, TrainedLayer};
 use super::method::{Method, Writing};
+use super::rank::{eight, ex_ca};
 use crate::adapter::layers::Layers;
 use crate::ops::{Adapt, Bare};
 
@@ -45,14 +46,13 @@ impl Method for Loha {
     fn layer(&self, base: &Base<'_>, chance: &mut Chance) -> Result<Option<Box<dyn TrainedLayer>>> {
         let ((d, k), r) = (base.sides(), self.rank.min(base.sides().0.min(base.sides().1)));
         let factors = [
-            (chance.normal(&[d, r])? * 0.1)?,
-            chance.normal(&[r, k])?,
-            Tensor::zeros((d, r), candle_core::DType::F32, &Device::Cpu)?,
-            chance.normal(&[r, k])?,
+            (".hada_w1_a", (chance.normal(&[d, r])? * 0.1)?),
+            (".hada_w1_b", chance.normal(&[r, k])?),
+            (".hada_w2_a", Tensor::zeros((d, r), DType::F32, &Device::Cpu)?),
+            (".hada_w2_b", chance.normal(&[r, k])?),
         ];
-        let scale = self.alpha.unwrap_or(self.rank as f64) / self.rank as f64;
-        let factors = factors.iter().map(|factor| parameter(factor, base.device())).collect::<Result<_>>()?;
-        Ok(Some(Box::new(LohaLayer { factors, scale })))
+        let factors = Factors::new(factors, (self.alpha, self.rank, r), base)?;
+        Ok(Some(Box::new(LohaLayer { factors })))
     }
 
     fn writing(&self) -> Writing {
@@ -67,34 +67,24 @@ impl Method for Loha {
 #[derive(Debug)]
 struct LohaLayer {
     /// `w1_a` `[d, r]`, `w1_b` `[r, k]`, `w2_a`, `w2_b`.
-    factors: Vec<Var>,
-    scale: f64,
+    factors: Factors<4>,
 }
-
-const NAMES: [(&str, &str); 4] = [
-    ("hada_w1_a", ".hada_w1_a"),
-    ("hada_w1_b", ".hada_w1_b"),
-    ("hada_w2_a", ".hada_w2_a"),
-    ("hada_w2_b", ".hada_w2_b"),
-];
 
 impl Adapt for LohaLayer {
     fn forward(&self, layer: &Bare<'_>) -> Result<Tensor> {
-        let [a, b, c, d] = [0, 1, 2, 3].map(|at| self.factors[at].as_tensor());
-        let change = ((a.matmul(b)? * c.matmul(d)?)? * self.scale)?.reshape(layer.weight.shape())?;
+        let [a, b, c, d] = self.factors.tensors();
+        let change = (a.matmul(b)? * c.matmul(d)?)?;
+        let change = (change * self.factors.scale)?.reshape(layer.weight.shape())?;
         layer.with(&(layer.weight + change.to_dtype(layer.weight.dtype())?)?)
     }
 }
 
 impl TrainedLayer for LohaLayer {
     fn parameters(&self) -> Vec<(&'static str, &Var)> {
-        NAMES.iter().zip(&self.factors).map(|((name, _), factor)| (*name, factor)).collect()
+        self.factors.parameters()
     }
 
     fn pieces(&self, values: &[Tensor]) -> Result<Vec<(&'static str, Tensor)>> {
-        let r = values[1].dim(0)? as f64;
-        let factors = NAMES.iter().zip(values).map(|((_, end), value)| (*end, value.clone()));
-        let alpha = Tensor::new((self.scale * r) as f32, &Device::Cpu)?;
-        Ok(factors.chain([(".alpha", alpha)]).collect())
+        self.factors.pieces(values)
     }
 }

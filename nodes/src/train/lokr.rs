@@ -6,9 +6,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::chance::Chance;
-use super::layer::{Base, TrainedLayer, parameter};
-use super::lora::{eight, ex_ca, kaiming, network};
+use super::factors::{Factors, kaiming, network};
+use super::layer::{Base, TrainedLayer};
 use super::method::{Method, Writing};
+use super::rank::{eight, ex_ca};
 use crate::adapter::layers::Layers;
 use crate::ops::{Adapt, Bare};
 
@@ -53,13 +54,12 @@ impl Method for Lokr {
         let (below, aside) = (dims[0] / rows, dims[1] / columns * kernel);
         let r = self.rank.min(below.min(aside));
         let factors = [
-            kaiming(&[rows, columns], columns, chance)?,
-            kaiming(&[below, r], r, chance)?,
-            Tensor::zeros((r, aside), DType::F32, &Device::Cpu)?,
+            (".lokr_w1", kaiming(&[rows, columns], columns, chance)?),
+            (".lokr_w2_a", kaiming(&[below, r], r, chance)?),
+            (".lokr_w2_b", Tensor::zeros((r, aside), DType::F32, &Device::Cpu)?),
         ];
-        let scale = self.alpha.unwrap_or(self.rank as f64) / self.rank as f64;
-        let factors = factors.iter().map(|factor| parameter(factor, base.device())).collect::<Result<_>>()?;
-        Ok(Some(Box::new(LokrLayer { factors, scale })))
+        let factors = Factors::new(factors, (self.alpha, self.rank, r), base)?;
+        Ok(Some(Box::new(LokrLayer { factors })))
     }
 
     fn writing(&self) -> Writing {
@@ -79,33 +79,26 @@ fn divisor(side: usize, most: usize) -> usize {
 #[derive(Debug)]
 struct LokrLayer {
     /// `w1` `[d1, k1]`, `w2_a` `[d2, r]`, `w2_b` `[r, k2]` with the kernel in its columns.
-    factors: Vec<Var>,
-    scale: f64,
+    factors: Factors<3>,
 }
-
-const NAMES: [(&str, &str); 3] =
-    [("lokr_w1", ".lokr_w1"), ("lokr_w2_a", ".lokr_w2_a"), ("lokr_w2_b", ".lokr_w2_b")];
 
 impl Adapt for LokrLayer {
     fn forward(&self, layer: &Bare<'_>) -> Result<Tensor> {
-        let [first, a, b] = [0, 1, 2].map(|at| self.factors[at].as_tensor());
+        let [first, a, b] = self.factors.tensors();
         let second = a.matmul(b)?; // [d2, k2]
         let ((d1, k1), (d2, k2)) = (first.dims2()?, second.dims2()?);
         let product = first.reshape((d1, 1, k1, 1))?.broadcast_mul(&second.reshape((1, d2, 1, k2))?)?;
-        let change = (product.reshape(layer.weight.shape())? * self.scale)?;
+        let change = (product.reshape(layer.weight.shape())? * self.factors.scale)?;
         layer.with(&(layer.weight + change.to_dtype(layer.weight.dtype())?)?)
     }
 }
 
 impl TrainedLayer for LokrLayer {
     fn parameters(&self) -> Vec<(&'static str, &Var)> {
-        NAMES.iter().zip(&self.factors).map(|((name, _), factor)| (*name, factor)).collect()
+        self.factors.parameters()
     }
 
     fn pieces(&self, values: &[Tensor]) -> Result<Vec<(&'static str, Tensor)>> {
-        let r = values[2].dim(0)? as f64;
-        let factors = NAMES.iter().zip(values).map(|((_, end), value)| (*end, value.clone()));
-        let alpha = Tensor::new((self.scale * r) as f32, &Device::Cpu)?;
-        Ok(factors.chain([(".alpha", alpha)]).collect())
+        self.factors.pieces(values)
     }
 }

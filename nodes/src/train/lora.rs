@@ -9,9 +9,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::chance::Chance;
+use super::factors::{kaiming, network};
 use super::layer::{Base, TrainedLayer, parameter};
 use super::method::{Method, Writing};
-use super::para::{BoundOn, rank_of};
+use super::rank::{BoundOn, eight, ex_ca, rank_of};
 use crate::adapter::bound::{Cap, Share};
 use crate::adapter::layers::Layers;
 use crate::ops::{Adapt, Bare};
@@ -54,16 +55,8 @@ pub struct Locon {
     pub layers: Layers,
 }
 
-pub(super) fn eight() -> usize {
-    8
-}
-
 fn fmt() -> Layers {
     Layers::FMT
-}
-
-pub(super) fn ex_ca() -> Layers {
-    Layers::ExCA
 }
 
 /// The share of a cap that may be absent.
@@ -128,15 +121,6 @@ impl Method for Locon {
     }
 }
 
-/// What kohya's tools want to read of a network.
-pub(super) fn network(module: &str, rank: usize, alpha: Option<f64>) -> Vec<(String, String)> {
-    vec![
-        ("ss_network_module".into(), module.to_owned()),
-        ("ss_network_dim".into(), rank.to_string()),
-        ("ss_network_alpha".into(), alpha.unwrap_or(rank as f64).to_string()),
-    ]
-}
-
 fn low_rank(
     base: &Base<'_>,
     rank: usize,
@@ -154,14 +138,6 @@ fn low_rank(
     // A bound that cuts the rank leaves what each rank counts.
     let scale = alpha.unwrap_or(wanted as f64) / wanted as f64;
     Ok(Some(Box::new(LoraLayer::new(&down, &up, scale, base)?)))
-}
-
-/// PyTorch's start of a linear layer: uniform within `1 / sqrt(k)`.
-pub(super) fn kaiming(shape: &[usize], k: usize, chance: &mut Chance) -> Result<Tensor> {
-    let most = (k as f64).powf(-0.5);
-    let count = shape.iter().product();
-    let values: Vec<f32> = (0..count).map(|_| ((2.0 * chance.uniform() - 1.0) * most) as f32).collect();
-    Ok(Tensor::from_vec(values, shape, &candle_core::Device::Cpu)?)
 }
 
 /// A layer with a change of low rank.

@@ -15,7 +15,8 @@ pub use super::loha::Loha;
 pub use super::lokr::Lokr;
 pub use super::lora::{Locon, Lora, LoraLayer};
 pub use super::oft::{Oft, OftLayer};
-pub use super::para::{BoundOn, Init, Orthonormalize, Para, ParaLayer};
+pub use super::para::{Init, Orthonormalize, Para, ParaLayer};
+pub use super::rank::BoundOn;
 pub use super::sv_diff::{SvDiff, SvDiffLayer};
 pub use super::textual_inversion::{TextualInversion, Words};
 use crate::adapter::layers::Layers;
@@ -95,7 +96,9 @@ pub trait Method: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// A weight that is no number.
-    fn layer(&self, base: &Base<'_>, chance: &mut Chance) -> Result<Option<Box<dyn TrainedLayer>>>;
+    fn layer(&self, _base: &Base<'_>, _chance: &mut Chance) -> Result<Option<Box<dyn TrainedLayer>>> {
+        Ok(None)
+    }
 
     /// What to say if it has nothing for any of the chosen layers.
     fn no_layer(&self) -> Problem {

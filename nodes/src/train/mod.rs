@@ -23,10 +23,12 @@ pub mod state;
 pub mod trainer;
 
 mod dream_booth;
+mod factors;
 mod loha;
 mod lokr;
 mod lora;
 mod oft;
 mod para;
+mod rank;
 mod sv_diff;
 mod textual_inversion;

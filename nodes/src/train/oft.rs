@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::chance::Chance;
 use super::layer::{Base, TrainedLayer, parameter};
-use super::lora::{eight, ex_ca};
 use super::method::{Method, Writing};
+use super::rank::{eight, ex_ca};
 use crate::adapter::layers::Layers;
 use crate::ops::{Adapt, Bare, cayley};
 

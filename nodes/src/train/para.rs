@@ -17,8 +17,9 @@ use serde::{Deserialize, Serialize};
 use super::chance::Chance;
 use super::layer::{Base, TrainedLayer, parameter};
 use super::method::{Method, Writing};
+use super::rank::{BoundOn, eight, ex_ca, rank_of};
 use crate::adapter::basis;
-use crate::adapter::bound::{Cap, Share, bounded_rank};
+use crate::adapter::bound::Share;
 use crate::adapter::layers::Layers;
 use crate::ops::{Adapt, Bare, BasisGradient, qr, take_span};
 
@@ -53,18 +54,6 @@ pub struct Para {
     pub orthonormalize: Orthonormalize,
 }
 
-/// Which layers a bound on the rank is for.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum BoundOn {
-    /// All of them, as the paper's equation 8 says.
-    #[default]
-    Everywhere,
-    /// Convolutions alone, as the sizes of the paper's files say.
-    Convolutions,
-    /// None.
-    Nowhere,
-}
-
 /// Where the directions of a PaRa start.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -86,17 +75,9 @@ pub enum Orthonormalize {
     Qr,
 }
 
-fn eight() -> usize {
-    8
-}
-
 fn fortieth() -> Share {
     // A fraction with a part below the whole is a share.
     Share::fraction(1, 40).unwrap_or_else(|_| unreachable!())
-}
-
-fn ex_ca() -> Layers {
-    Layers::ExCA
 }
 
 fn twenty() -> usize {
@@ -105,29 +86,6 @@ fn twenty() -> usize {
 
 fn yes() -> bool {
     true
-}
-
-impl BoundOn {
-    /// The bound with its share.
-    pub fn cap(self, gamma: Share) -> Cap {
-        match self {
-            Self::Everywhere => Cap::Everywhere(gamma),
-            Self::Convolutions => Cap::Convolutions(gamma),
-            Self::Nowhere => Cap::Nowhere,
-        }
-    }
-}
-
-/// The rank that a layer gives of the `wanted` ones: at most the share of its weight's rank, and at most its sides.
-pub(super) fn rank_of(base: &Base<'_>, wanted: usize, cap: Cap) -> Result<usize> {
-    let (d, k) = base.sides();
-    let most = wanted.min(d.min(k));
-    let Some(gamma) = cap.on(base.is_convolution()) else { return Ok(most) };
-    if gamma.of(d.min(k)) == 0 {
-        return Ok(0);
-    }
-    let values = basis::singular_values(basis::matrix(&base.weight)?.as_ref())?;
-    Ok(bounded_rank(most, gamma, basis::rank(&values, d, k)))
 }
 
 impl Method for Para {

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::chance::Chance;
 use super::layer::{Base, TrainedLayer, parameter};
-use super::lora::ex_ca;
 use super::method::{Method, Writing};
+use super::rank::ex_ca;
 use crate::adapter::basis;
 use crate::adapter::layers::Layers;
 use crate::ops::{Adapt, Bare};

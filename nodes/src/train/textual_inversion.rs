@@ -12,7 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::chance::{Chance, Purpose};
-use super::layer::{Base, TrainedLayer, parameter};
+use super::layer::parameter;
 use super::method::{Method, Writing};
 use crate::adapter::layers::Layers;
 use crate::adapter::textual_inversion as word;
@@ -58,10 +58,6 @@ impl Method for TextualInversion {
 
     fn words(&self) -> Option<&TextualInversion> {
         Some(self)
-    }
-
-    fn layer(&self, _: &Base<'_>, _: &mut Chance) -> Result<Option<Box<dyn TrainedLayer>>> {
-        Ok(None)
     }
 
     fn writing(&self) -> Writing {

@@ -122,7 +122,7 @@ impl<'a> Trainer<'a> {
         self.trainees.begin_step(self.step);
         let (loss, mut gradients) = self.gradients()?;
         let gradient_norm = norm(&gradients)?;
-        self.refuse_explosion(loss, &gradients)?;
+        self.refuse_explosion(loss, gradient_norm, &gradients)?;
         clip(&mut gradients, gradient_norm, self.course.clip)?;
         let Course { steps, rate, schedule, warmup, .. } = self.course;
         let rate = rate * schedule.share(self.step, steps, warmup);
@@ -206,18 +206,21 @@ impl<'a> Trainer<'a> {
         Ok(sum / questions.len().max(1) as f64)
     }
 
-    fn refuse_explosion(&self, loss: f64, gradients: &Gradients) -> Result<()> {
+    fn refuse_explosion(&self, loss: f64, gradient_norm: f64, gradients: &Gradients) -> Result<()> {
         let has_exploded = loss > EXPLODED * (1.0 + self.drawing.class_weight);
-        let broken = gradients.iter().find(|(_, gradient)| !is_finite(gradient).unwrap_or(false));
-        if loss.is_finite() && !has_exploded && broken.is_none() {
+        if loss.is_finite() && gradient_norm.is_finite() && !has_exploded {
             return Ok(());
         }
+        let broken = gradients.iter().find(|(_, gradient)| !is_finite(gradient).unwrap_or(false));
         let what = match (loss.is_finite(), broken) {
             (false, _) => format!("the loss of step {} is no number", self.step + 1),
             (_, Some((name, _))) => {
                 format!("the gradient of `{name}` in step {} is no number", self.step + 1)
             }
-            _ => format!("the loss of step {} is {loss:.0}, where saying nothing costs 1", self.step + 1),
+            _ if has_exploded => {
+                format!("the loss of step {} is {loss:.0}, where saying nothing costs 1", self.step + 1)
+            }
+            _ => format!("the gradient of step {} is too long to be measured", self.step + 1),
         };
         let at = match self.broken_parameter() {
             Some(name) => format!("{what}: `{name}` holds values that are no numbers"),

@@ -1,0 +1,135 @@
+//! A training from its first step, or its last checkpoint, to its end; what is told and shown on the way.
+
+use std::time::Instant;
+
+use flow_engine::{Cancelled, Cx, Result, file};
+
+use super::super::ddim_sample::DDIMSample;
+use super::Train;
+use crate::adapter::fold::Scales;
+use crate::adapter::{Adapter, Single};
+use crate::model::Model;
+use crate::picture::png;
+use crate::train::dataset::Batch;
+use crate::train::network::Trainees;
+use crate::train::state::States;
+use crate::train::trainer::{Told, Trainer};
+
+/// A training under way.
+pub(super) struct Running<'a> {
+    pub node: &'a Train,
+    pub model: &'a Model,
+    pub trainees: &'a Trainees,
+    pub states: States,
+    /// What is measured with every preview.
+    pub questions: Vec<Batch>,
+    pub cx: &'a Cx<'a>,
+}
+
+impl Running<'_> {
+    /// Takes the steps that are left, and gives the adapter.
+    pub fn to_the_end(&self, mut trainer: Trainer<'_>) -> Result<Adapter> {
+        let (steps, cx) = (self.node.steps(), self.cx);
+        self.go_on(&mut trainer, steps)?;
+        let (begun, first) = (Instant::now(), trainer.steps_taken());
+        let mut saved = first;
+        while trainer.steps_taken() < steps {
+            if let Err(stopped) = cx.progress(trainer.steps_taken(), steps, "step") {
+                if trainer.steps_taken() > saved {
+                    self.save(&trainer);
+                }
+                return Err(stopped);
+            }
+            let told = trainer.step()?;
+            let step = trainer.steps_taken();
+            self.tell(told, step, begun.elapsed().as_secs_f64() / (step - first) as f64);
+            if step.is_multiple_of(self.node.checkpoint_every) || step == steps {
+                self.save(&trainer);
+                saved = step;
+            }
+            if self.node.sample_every > 0 && (step.is_multiple_of(self.node.sample_every) || step == steps) {
+                self.look_or_stop(&trainer, step, saved)?;
+            }
+        }
+        Ok(self.single(&trainer)?.into())
+    }
+
+    /// Saves where the training stands. A full disk is told, and the training goes on.
+    fn save(&self, trainer: &Trainer<'_>) {
+        match trainer.state().and_then(|state| self.states.save(&state)) {
+            Ok(path) => self.cx.checkpoint(&path, trainer.steps_taken() as u64),
+            Err(error) => self.cx.warn(
+                format!("no checkpoint after step {}: {error:#}", trainer.steps_taken()),
+                Some("if it is stopped now, it goes on from an earlier one".into()),
+            ),
+        }
+    }
+
+    /// Draws a preview. One that cannot be drawn is told; one that is stopped stops the training, at a checkpoint.
+    fn look_or_stop(&self, trainer: &Trainer<'_>, step: usize, saved: usize) -> Result<()> {
+        match self.look(trainer, step) {
+            Err(error) if error.is::<Cancelled>() => {
+                if step > saved {
+                    self.save(trainer);
+                }
+                Err(error)
+            }
+            Err(error) => {
+                self.cx.warn(format!("no preview after step {step}: {error:#}"), None);
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// Takes up the last checkpoint, if there is one.
+    fn go_on(&self, trainer: &mut Trainer<'_>, steps: usize) -> Result<()> {
+        let (state, wrong) = self.states.last(steps);
+        for why in wrong {
+            self.cx.warn(format!("a checkpoint cannot be used: {why}"), None);
+        }
+        let Some(state) = state else { return Ok(()) };
+        trainer.restore(&state)
+    }
+
+    fn tell(&self, told: Told, step: usize, seconds: f64) {
+        let metric = |name, value, unit| self.cx.metric(name, value, Some(step as u64), unit);
+        metric("loss", told.loss, "");
+        metric("smoothed loss", told.smoothed, "");
+        metric("learning rate", told.rate, "");
+        metric("gradient norm", told.gradient_norm, "");
+        metric("seconds per step", seconds, "s");
+        metric("time left", seconds * (self.node.steps() - step) as f64, "s");
+    }
+
+    /// The adapter as it stands.
+    fn single(&self, trainer: &Trainer<'_>) -> Result<Single> {
+        let (values, says) = (trainer.values()?, self.node.says(self.model, trainer.steps_taken()));
+        if let Some(words) = self.trainees.words() {
+            return words.file(&self.node.title(), &values, self.node.dtype, says);
+        }
+        let pieces = self.trainees.pieces(&values)?;
+        self.node.method.method().writing().file(&self.node.title(), &pieces, self.node.dtype, says)
+    }
+
+    /// Shows what the model draws by now, and measures the loss on pictures that it does not train on.
+    fn look(&self, trainer: &Trainer<'_>, step: usize) -> Result<()> {
+        if !self.questions.is_empty() {
+            let loss = trainer.validate(&self.questions)?;
+            self.cx.metric("validation loss", loss, Some(step as u64), "");
+        }
+        let model = self.model.with(&self.single(trainer)?.into(), Scales::both(1.0), false)?;
+        let Some(prompt) = self.node.shown(self.cx)? else { return Ok(()) };
+        let pictures = DDIMSample::plain(&self.node.model, prompt, self.node.seed).draw_with(
+            &model,
+            "step of a preview",
+            self.cx,
+        )?;
+        for picture in &pictures.pictures {
+            let path = self.states.folder().join(format!("preview-{step:08}.png"));
+            file::write_if_changed(&path, &png::encode(&picture.pixels, &[])?)?;
+            self.cx.preview(&path, &format!("step {step}"));
+        }
+        Ok(())
+    }
+}
