@@ -110,6 +110,11 @@ impl Kept {
         Ok(thing)
     }
 
+    /// Lets others go until all kept things fit into the budget beside something of this size, which is not kept here.
+    pub fn make_room(&self, size: Size, owner: &dyn Owner) {
+        self.shelf().make_room(size, owner);
+    }
+
     /// The thing of this key, if it is kept.
     fn find<T: Send + Sync + 'static>(&self, key: &Key) -> Option<Arc<T>> {
         let mut shelf = self.shelf();

@@ -8,6 +8,7 @@ use flow_nodes::adapter::fold::Scales;
 use flow_nodes::adapter::names::Target;
 use flow_nodes::adapter::write::FileDtype;
 use flow_nodes::model::{Model, TextPart};
+use flow_nodes::ops::Segments;
 use flow_nodes::sample::{Generator, NoiseSchedule};
 use flow_nodes::sdxl::config::TextConfig;
 use flow_nodes::sdxl::{Compute, Part, TextEmbeds, TextEncoder, TextEncoders, UNet, Weights};
@@ -99,7 +100,7 @@ impl Exam {
         self.golden.get(&format!("init.{name}"))
     }
 
-    fn loss(&self, unet: &UNet, trainees: &Trainees) -> Tensor {
+    fn loss<'n>(&self, unet: &'n UNet, trainees: &Trainees, segments: &Segments<'n>) -> Tensor {
         let config = self.model.checkpoint().scheduler_config();
         let schedule = NoiseSchedule::new(config);
         let objective =
@@ -111,8 +112,20 @@ impl Exam {
         let noisy = objective.noisy(question).unwrap();
         let timesteps: Vec<f32> = question.timesteps.iter().map(|&t| t as f32).collect();
         let timesteps = Tensor::new(timesteps, &Device::Cpu).unwrap();
-        let said = unet.forward(&noisy, &timesteps, text, time_ids).unwrap();
+        let said = unet.forward_in(&noisy, &timesteps, text, time_ids, segments).unwrap();
         objective.loss(question, &said).unwrap()
+    }
+
+    /// The loss of the next step, and the gradient of every parameter.
+    fn gradients<'n>(&self, unet: &'n UNet, trainees: &Trainees, segments: Segments<'n>) -> (f64, Gradients) {
+        let parameters = trainees.parameters();
+        let loss = self.loss(unet, trainees, &segments);
+        let found = segments.backward(&loss, &parameters.values().collect::<Vec<_>>()).unwrap();
+        let named = parameters.into_keys().zip(found).map(|(name, gradient)| {
+            let gradient = gradient.unwrap_or_else(|| panic!("`{name}` has no gradient"));
+            (name, gradient)
+        });
+        (f64::from(loss.to_scalar::<f32>().unwrap()), named.collect())
     }
 
     /// Takes as many steps as were stored, and compares everything on the way.
@@ -122,23 +135,17 @@ impl Exam {
         let mut optimizer = AdamW::new(parameters.clone(), AdamWSettings::default()).unwrap();
         let losses: Vec<f64> = serde_json::from_value(self.expected["losses"].clone()).unwrap();
         for (step, expected) in losses.iter().enumerate() {
-            let loss = self.loss(&unet, trainees);
-            let found = f64::from(loss.to_scalar::<f32>().unwrap());
+            // Odd steps compute again what even ones keep.
+            let segments = if step % 2 == 0 { Segments::whole() } else { Segments::recomputed() };
+            let (found, gradients) = self.gradients(&unet, trainees, segments);
             println!("step {step}: {found:.7}, expected {expected:.7}");
             assert!((found - expected).abs() < LOSS, "the loss of step {step} is {found}, not {expected}");
             if step + 1 == losses.len() {
                 break;
             }
-            let store = loss.backward().unwrap();
-            let gradients: Gradients = parameters
-                .iter()
-                .map(|(name, parameter)| {
-                    let gradient = store.get(parameter).unwrap_or_else(|| panic!("`{name}` has no gradient"));
-                    (name.clone(), gradient.clone())
-                })
-                .collect();
             if step == 0 {
                 self.gradients_hold(&gradients);
+                self.gradients_hold(&self.gradients(&unet, trainees, Segments::recomputed()).1);
             }
             optimizer.step(&gradients, RATE).unwrap();
         }
@@ -220,19 +227,17 @@ fn golden_para_by_retraction_has_the_gradient_of_the_decomposition() {
         Ok(Box::new(ParaLayer::new(&q, base.device(), 0, true, Orthonormalize::Retraction)?))
     });
     let unet = trainees.unet(&exam.model, &Compute::cpu()).unwrap();
-    let loss = exam.loss(&unet, &trainees);
+    let (loss, gradients) = exam.gradients(&unet, &trainees, Segments::whole());
     let expected = exam.expected["losses"][0].as_f64().unwrap();
-    assert!((f64::from(loss.to_scalar::<f32>().unwrap()) - expected).abs() < LOSS);
-    let store = loss.backward().unwrap();
+    assert!((loss - expected).abs() < LOSS);
     let expected = |name: &str| {
         let b = exam.start(name);
         let r = orthonormal(b).t().unwrap().matmul(b).unwrap();
         exam.golden.get(&format!("grad0.{name}")).matmul(&r.t().unwrap()).unwrap()
     };
-    let parameters = trainees.parameters();
-    let largest = parameters.keys().map(|name| largest(&expected(name))).fold(0.0, f64::max);
-    for (name, parameter) in parameters {
-        let off = worst(&name, store.get(&parameter).unwrap(), &expected(&name));
+    let largest = gradients.keys().map(|name| largest(&expected(name))).fold(0.0, f64::max);
+    for (name, gradient) in gradients {
+        let off = worst(&name, &gradient, &expected(&name));
         assert!(off <= 1e-5 * largest, "the gradient of `{name}` is off by {off:.1e} of {largest:.1e}");
     }
 }
@@ -351,7 +356,7 @@ fn golden_models_predict_with_a_trained_file_what_they_predicted_in_training() {
         }
         trainees.end_step().unwrap();
         let values = trainees.parameters().into_iter().map(|(name, it)| (name, it.as_detached_tensor()));
-        let pieces = trainees.pieces(&values.collect()).unwrap();
+        let pieces = trainees.pieces(&values.collect(), &model).unwrap();
         let file = method.writing().file("trained", &pieces, FileDtype::F32, BTreeMap::new()).unwrap();
         let applied = model.with(&file.into(), Scales::both(1.0), false).unwrap();
         let predict = |unet: &UNet| {
@@ -380,12 +385,14 @@ fn golden_every_parameter_of_every_method_gets_a_gradient() {
             parameter.set(&moved).unwrap();
         }
         trainees.end_step().unwrap();
-        let store =
-            exam.loss(&trainees.unet(&exam.model, &Compute::cpu()).unwrap(), &trainees).backward().unwrap();
-        for (name, parameter) in trainees.parameters() {
-            let gradient =
-                store.get(&parameter).unwrap_or_else(|| panic!("{text}: `{name}` has no gradient"));
-            assert!(largest(gradient) > 0.0, "{text}: the gradient of `{name}` is 0");
+        let unet = trainees.unet(&exam.model, &Compute::cpu()).unwrap();
+        let [(_, whole), (_, again)] =
+            [Segments::whole(), Segments::recomputed()].map(|how| exam.gradients(&unet, &trainees, how));
+        let most = whole.values().map(largest).fold(0.0, f64::max);
+        for (name, gradient) in whole {
+            assert!(largest(&gradient) > 0.0, "{text}: the gradient of `{name}` is 0");
+            let off = worst(&name, &again[&name], &gradient);
+            assert!(off <= 1e-5 * most, "{text}: computed again, `{name}` is off by {off:.1e} of {most:.1e}");
         }
     }
 }

@@ -20,6 +20,7 @@ mod norm;
 mod product;
 mod project;
 mod resize;
+mod segments;
 mod span;
 
 pub use activation::{geglu, gelu, quick_gelu, silu};
@@ -34,6 +35,7 @@ pub use linear::{Linear, embedding, linear};
 pub use norm::{GroupNorm, GroupStatistics, LayerNorm, group_norm, layer_norm};
 pub use project::remove_span;
 pub use resize::nearest;
+pub use segments::Segments;
 pub use span::{BasisGradient, take_span};
 
 use candle_core::{DType, Tensor};

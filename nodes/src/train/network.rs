@@ -22,8 +22,8 @@ use crate::sdxl::{Compute, Part, UNet, Weights};
 pub struct Trainees {
     /// Layers, by the names of their weights.
     layers: BTreeMap<Target, Arc<dyn TrainedLayer>>,
-    /// Tensors that are trained as they are, each with its value before.
-    tensors: BTreeMap<Target, (Var, Tensor)>,
+    /// Tensors that are trained as they are.
+    tensors: BTreeMap<Target, Var>,
     /// A word that the text encoders learn.
     words: Option<Arc<Words>>,
 }
@@ -79,7 +79,7 @@ impl Trainees {
             let target = Target { part: Part::Unet, tensor };
             let weight = model.weight(&target, &compute.device)?;
             if method.trains_tensors() {
-                trainees.tensors.insert(target, (parameter(&weight, &compute.device)?, weight));
+                trainees.tensors.insert(target, parameter(&weight, &compute.device)?);
                 continue;
             }
             let mut chance = Chance::new(seed, Purpose::Start, &[at as u64]);
@@ -104,17 +104,16 @@ impl Trainees {
             let of_layer = layer.parameters().into_iter();
             of_layer.map(|(name, parameter)| (format!("{}.{name}", target.module()), parameter.clone()))
         });
-        let tensors =
-            self.tensors.iter().map(|(target, (tensor, _))| (target.tensor.clone(), tensor.clone()));
+        let tensors = self.tensors.iter().map(|(target, tensor)| (target.tensor.clone(), tensor.clone()));
         let words = self.words.iter().flat_map(|words| words.parameters());
         of_layers.chain(tensors).chain(words).collect()
     }
 
-    /// What an adapter's file holds of each layer, for these values of the parameters.
+    /// What an adapter's file holds of each layer, for these values of the parameters; `model` is the one that is trained.
     ///
     /// # Errors
     /// Values that no file can hold.
-    pub fn pieces(&self, values: &BTreeMap<String, Tensor>) -> Result<Pieces> {
+    pub fn pieces(&self, values: &BTreeMap<String, Tensor>, model: &Model) -> Result<Pieces> {
         let value = |name: &str| {
             let value = values.get(name).with_context(|| format!("there is no value of `{name}`"))?;
             Ok::<_, anyhow::Error>(value.to_device(&Device::Cpu)?)
@@ -125,8 +124,8 @@ impl Trainees {
             let values = names.map(|name| value(&name)).collect::<Result<Vec<_>>>()?;
             pieces.insert(target.clone(), layer.pieces(&values)?);
         }
-        for (target, (_, before)) in &self.tensors {
-            let difference = (value(&target.tensor)? - before.to_device(&Device::Cpu)?)?;
+        for target in self.tensors.keys() {
+            let difference = (value(&target.tensor)? - model.weight(target, &Device::Cpu)?)?;
             let (module, end) = match target.tensor.strip_suffix(".bias") {
                 Some(module) => (module, ".diff_b"),
                 None => (target.module(), ".diff"),
@@ -170,7 +169,7 @@ impl Source for WithTrainees<'_> {
     fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
         let target = Target { part: Part::Unet, tensor: name.to_owned() };
         match self.trainees.tensors.get(&target) {
-            Some((tensor, _)) => Ok(tensor.as_tensor().reshape(shape)?),
+            Some(tensor) => Ok(tensor.as_tensor().reshape(shape)?),
             None => self.base.tensor(name, shape),
         }
     }

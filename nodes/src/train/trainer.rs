@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use anyhow::Context as _;
 use candle_core::{DType, Device, Tensor};
 use flow_engine::{Problem, Result};
 
@@ -12,6 +13,7 @@ use super::objective::Objective;
 use super::optimizer::{AdamW, AdamWSettings, Gradients, clip, norm};
 use super::schedule::RateSchedule;
 use super::state::State;
+use crate::ops::Segments;
 use crate::sdxl::{Compute, TextEmbeds, UNet};
 
 /// How a training goes.
@@ -33,12 +35,17 @@ pub struct Course {
     pub optimizer: AdamWSettings,
     /// How slowly the smoothed parameters follow, if there are any.
     pub ema: Option<f64>,
+    /// Whether the inside of the denoiser's blocks is computed again for the gradient, in the place of being kept.
+    pub gradient_checkpointing: bool,
 }
 
 /// What is trained, on what, and how.
 pub struct Trainer<'a> {
     trainees: &'a Trainees,
-    unet: UNet,
+    /// Gives the denoiser with what is trained in it.
+    load: Box<dyn Fn() -> Result<UNet> + 'a>,
+    /// The denoiser, from when it is needed until it is let go.
+    unet: Option<UNet>,
     data: &'a Dataset,
     drawing: Drawing,
     objective: Objective<'a>,
@@ -49,6 +56,8 @@ pub struct Trainer<'a> {
     ema: Option<BTreeMap<String, Tensor>>,
     /// Steps that were taken.
     step: usize,
+    /// The loss of each of them.
+    losses: Vec<f32>,
     /// A mean of the losses, the last ones most.
     smoothed: Option<f64>,
     /// By what losses are multiplied on the way to gradients: half types have no room below 6e-8.
@@ -77,15 +86,16 @@ const HALF_SCALE: f64 = 16384.0;
 /// Names of what a state holds.
 const PARAMETER: &str = "p.";
 const SMOOTH: &str = "ema.";
+const LOSSES: &str = "losses";
 
 impl<'a> Trainer<'a> {
-    /// A training before its first step.
+    /// A training before its first step; `load` gives [`Trainees::unet`] when it is needed.
     ///
     /// # Errors
     /// A device without room.
     pub fn new(
         trainees: &'a Trainees,
-        unet: UNet,
+        load: impl Fn() -> Result<UNet> + 'a,
         (data, drawing): (&'a Dataset, Drawing),
         objective: Objective<'a>,
         course: Course,
@@ -97,11 +107,13 @@ impl<'a> Trainer<'a> {
             optimizer: AdamW::new(parameters, course.optimizer)?,
             ema,
             step: 0,
+            losses: Vec::new(),
             smoothed: None,
             scale: if compute.dtype == DType::F16 { HALF_SCALE } else { 1.0 },
             device: compute.device.clone(),
             trainees,
-            unet,
+            load: Box::new(load),
+            unet: None,
             data,
             drawing,
             objective,
@@ -114,11 +126,22 @@ impl<'a> Trainer<'a> {
         self.step
     }
 
+    /// The loss of every step that was taken.
+    pub fn losses(&self) -> &[f32] {
+        &self.losses
+    }
+
+    /// Lets the denoiser go; it is loaded again when it is needed.
+    pub fn rest(&mut self) {
+        self.unet = None;
+    }
+
     /// Takes a step.
     ///
     /// # Errors
     /// A loss that is no number or explodes; parameters that get no gradient.
     pub fn step(&mut self) -> Result<Told> {
+        self.be_ready()?;
         self.trainees.begin_step(self.step);
         let (loss, mut gradients) = self.gradients()?;
         let gradient_norm = norm(&gradients)?;
@@ -130,23 +153,32 @@ impl<'a> Trainer<'a> {
         self.trainees.end_step()?;
         self.follow()?;
         self.step += 1;
+        self.losses.push(loss as f32);
         let smoothed = self.smoothed.map_or(loss, |mean| mean + SMOOTHING * (loss - mean));
         self.smoothed = Some(smoothed);
         Ok(Told { loss, smoothed, rate, gradient_norm })
     }
 
+    fn be_ready(&mut self) -> Result<()> {
+        if self.unet.is_none() {
+            self.unet = Some((self.load)()?);
+        }
+        Ok(())
+    }
+
     /// The mean loss and the mean gradients of a step's passes.
     fn gradients(&self) -> Result<(f64, Gradients)> {
         let (passes, mut sum, mut loss) = (self.course.accumulate.max(1), Gradients::new(), 0.0);
+        let parameters = self.optimizer.parameters();
+        let in_order: Vec<_> = parameters.values().collect();
         for pass in 0..passes {
             let batch = self.data.batch(&self.drawing, self.step * passes + pass, &self.device)?;
-            let of_pass = (self.loss(&batch)? / passes as f64)?;
+            let segments = self.segments();
+            let of_pass = (self.loss(&batch, &segments)? / passes as f64)?;
             loss += f64::from(of_pass.to_dtype(DType::F32)?.to_scalar::<f32>()?);
-            let store = (of_pass * self.scale)?.backward()?;
-            for (name, parameter) in self.optimizer.parameters() {
-                let Some(gradient) = store.get(parameter) else { continue };
-                // A gradient may hold the graph that it came through.
-                let gradient = gradient.detach();
+            let found = segments.backward(&(of_pass * self.scale)?, &in_order)?;
+            for (name, gradient) in parameters.keys().zip(found) {
+                let Some(gradient) = gradient else { continue };
                 let gradient = if self.scale == 1.0 { gradient } else { (gradient / self.scale)? };
                 let total = match sum.get(name) {
                     Some(total) => (total + gradient)?,
@@ -158,13 +190,18 @@ impl<'a> Trainer<'a> {
         Ok((loss, sum))
     }
 
+    fn segments<'s>(&self) -> Segments<'s> {
+        if self.course.gradient_checkpointing { Segments::recomputed() } else { Segments::whole() }
+    }
+
     /// The loss of a batch.
-    fn loss(&self, batch: &Batch) -> Result<Tensor> {
+    fn loss<'s>(&'s self, batch: &Batch, segments: &Segments<'s>) -> Result<Tensor> {
+        let unet = self.unet.as_ref().context("the denoiser is not loaded")?;
         let noisy = self.objective.noisy(&batch.question)?;
         let timesteps: Vec<f32> = batch.question.timesteps.iter().map(|&timestep| timestep as f32).collect();
         let timesteps = Tensor::new(timesteps, &self.device)?;
         let text = self.text(batch)?;
-        let said = self.unet.forward(&noisy, &timesteps, &text, &batch.time_ids)?;
+        let said = unet.forward_in(&noisy, &timesteps, &text, &batch.time_ids, segments)?;
         self.objective.loss(&batch.question, &said)
     }
 
@@ -179,7 +216,8 @@ impl<'a> Trainer<'a> {
     ///
     /// # Errors
     /// Questions that do not fit the model.
-    pub fn validate(&self, questions: &[Batch]) -> Result<f64> {
+    pub fn validate(&mut self, questions: &[Batch]) -> Result<f64> {
+        self.be_ready()?;
         let Some(ema) = &self.ema else { return self.mean_loss(questions) };
         // Measured is what comes out.
         let trained = copies(self.optimizer.parameters())?;
@@ -201,7 +239,9 @@ impl<'a> Trainer<'a> {
     fn mean_loss(&self, questions: &[Batch]) -> Result<f64> {
         let mut sum = 0.0;
         for question in questions {
-            sum += f64::from(self.loss(question)?.to_dtype(DType::F32)?.to_scalar::<f32>()?);
+            sum += f64::from(
+                self.loss(question, &Segments::recomputed())?.to_dtype(DType::F32)?.to_scalar::<f32>()?,
+            );
         }
         Ok(sum / questions.len().max(1) as f64)
     }
@@ -270,6 +310,9 @@ impl<'a> Trainer<'a> {
         let mut tensors: BTreeMap<String, Tensor> = self.optimizer.state();
         tensors.extend(named(PARAMETER, copies(self.optimizer.parameters())?));
         tensors.extend(named(SMOOTH, self.ema.clone().unwrap_or_default()));
+        if !self.losses.is_empty() {
+            tensors.insert(LOSSES.to_owned(), Tensor::new(self.losses.as_slice(), &Device::Cpu)?);
+        }
         let here = tensors.into_iter().map(|(name, tensor)| Ok((name, tensor.to_device(&Device::Cpu)?)));
         let numbers = self.smoothed.map(|smoothed| ("smoothed".to_owned(), smoothed)).into_iter().collect();
         Ok(State { step: self.step, tensors: here.collect::<Result<_>>()?, numbers })
@@ -293,6 +336,7 @@ impl<'a> Trainer<'a> {
             }
         }
         self.optimizer.restore(&state.tensors, state.step)?;
+        self.losses = state.tensors.get(LOSSES).map_or(Ok(Vec::new()), Tensor::to_vec1)?;
         self.step = state.step;
         self.smoothed = state.numbers.get("smoothed").copied();
         Ok(())

@@ -48,7 +48,7 @@ impl Running<'_> {
                 saved = step;
             }
             if self.node.sample_every > 0 && (step.is_multiple_of(self.node.sample_every) || step == steps) {
-                self.look_or_stop(&trainer, step, saved)?;
+                self.look_or_stop(&mut trainer, step, saved)?;
             }
         }
         Ok(self.single(&trainer)?.into())
@@ -66,7 +66,7 @@ impl Running<'_> {
     }
 
     /// Draws a preview. One that cannot be drawn is told; one that is stopped stops the training, at a checkpoint.
-    fn look_or_stop(&self, trainer: &Trainer<'_>, step: usize, saved: usize) -> Result<()> {
+    fn look_or_stop(&self, trainer: &mut Trainer<'_>, step: usize, saved: usize) -> Result<()> {
         match self.look(trainer, step) {
             Err(error) if error.is::<Cancelled>() => {
                 if step > saved {
@@ -108,18 +108,20 @@ impl Running<'_> {
         if let Some(words) = self.trainees.words() {
             return words.file(&self.node.title(), &values, self.node.dtype, says);
         }
-        let pieces = self.trainees.pieces(&values)?;
+        let pieces = self.trainees.pieces(&values, self.model)?;
         self.node.method.method().writing().file(&self.node.title(), &pieces, self.node.dtype, says)
     }
 
     /// Shows what the model draws by now, and measures the loss on pictures that it does not train on.
-    fn look(&self, trainer: &Trainer<'_>, step: usize) -> Result<()> {
+    fn look(&self, trainer: &mut Trainer<'_>, step: usize) -> Result<()> {
         if !self.questions.is_empty() {
             let loss = trainer.validate(&self.questions)?;
             self.cx.metric("validation loss", loss, Some(step as u64), "");
         }
         let model = self.model.with(&self.single(trainer)?.into(), Scales::both(1.0), false)?;
         let Some(prompt) = self.node.shown(self.cx)? else { return Ok(()) };
+        // Two denoisers of full size fit into few memories.
+        trainer.rest();
         let pictures = DDIMSample::plain(&self.node.model, prompt, self.node.seed).draw_with(
             &model,
             "step of a preview",

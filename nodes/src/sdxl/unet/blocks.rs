@@ -7,15 +7,17 @@ use super::super::resnet::{ResnetBlock, ResnetConfig};
 use super::super::trace::Trace;
 use super::super::weights::Weights;
 use super::transformer::Transformer;
-use crate::ops::{Conv2d, nearest};
+use crate::ops::{Conv2d, Segments, nearest};
 
-/// What every block of one forward pass sees.
-pub(super) struct Pass<'a> {
+/// What every block of one forward pass sees. `'n` is how long the network is there.
+pub(super) struct Pass<'p, 'n> {
     /// The timestep embedding through SiLU, `[b, d]`.
-    pub(super) time: &'a Tensor,
+    pub(super) time: &'p Tensor,
     /// The text, `[b, tokens, d]`.
-    pub(super) text: &'a Tensor,
-    pub(super) trace: &'a Trace,
+    pub(super) text: &'p Tensor,
+    /// What is kept for the gradient.
+    pub(super) segments: &'p Segments<'n>,
+    pub(super) trace: &'n Trace,
 }
 
 /// The settings of one level.
@@ -56,13 +58,21 @@ struct Layer {
 }
 
 impl Layer {
-    fn forward(&self, x: &Tensor, pass: &Pass<'_>) -> Result<Tensor> {
-        let h = self.resnet.forward(x, Some(pass.time), pass.trace)?;
+    /// `x` `[b, c_in, h, w]`, or several such that are joined by their channels.
+    fn forward<'n>(&'n self, x: &[&Tensor], pass: &Pass<'_, 'n>) -> Result<Tensor> {
+        let h = resnet(&self.resnet, x, pass)?;
         match &self.attention {
-            Some(attention) => attention.forward(&h, pass.text, pass.trace),
+            Some(attention) => attention.forward(&h, pass),
             None => Ok(h),
         }
     }
+}
+
+/// A residual block as a segment of its own; `x` is joined inside, so that what is joined is not kept.
+fn resnet<'n>(block: &'n ResnetBlock, x: &[&Tensor], pass: &Pass<'_, 'n>) -> Result<Tensor> {
+    let (trace, inputs) = (pass.trace, [&[pass.time], x].concat());
+    pass.segments
+        .run(&inputs, move |inputs| block.forward(&Tensor::cat(&inputs[1..], 1)?, Some(&inputs[0]), trace))
 }
 
 /// A level on the way down.
@@ -85,14 +95,19 @@ impl DownBlock {
     }
 
     /// `[b, c_in, h, w]` to `[b, c, h / 2, w / 2]` (or `[b, c, h, w]`); leaves every layer's output in `skips`.
-    pub(super) fn forward(&self, x: &Tensor, skips: &mut Vec<Tensor>, pass: &Pass<'_>) -> Result<Tensor> {
+    pub(super) fn forward<'n>(
+        &'n self,
+        x: &Tensor,
+        skips: &mut Vec<Tensor>,
+        pass: &Pass<'_, 'n>,
+    ) -> Result<Tensor> {
         let (mut h, before) = (x.clone(), skips.len());
         for layer in &self.layers {
-            h = layer.forward(&h, pass)?;
+            h = layer.forward(&[&h], pass)?;
             skips.push(h.clone());
         }
         if let Some(conv) = &self.downsampler {
-            h = conv.forward(&h)?;
+            h = pass.segments.run(&[&h], move |inputs| conv.forward(&inputs[0]))?;
             pass.trace.see(&format!("{}.downsamplers.0", self.name), &h);
             skips.push(h.clone());
         }
@@ -121,10 +136,10 @@ impl MidBlock {
     }
 
     /// `[b, c, h, w]` to the same shape.
-    pub(super) fn forward(&self, x: &Tensor, pass: &Pass<'_>) -> Result<Tensor> {
-        let h = self.first.forward(x, Some(pass.time), pass.trace)?;
-        let h = self.attention.forward(&h, pass.text, pass.trace)?;
-        let h = self.second.forward(&h, Some(pass.time), pass.trace)?;
+    pub(super) fn forward<'n>(&'n self, x: &Tensor, pass: &Pass<'_, 'n>) -> Result<Tensor> {
+        let h = resnet(&self.first, &[x], pass)?;
+        let h = self.attention.forward(&h, pass)?;
+        let h = resnet(&self.second, &[&h], pass)?;
         pass.trace.see(&self.name, &h);
         Ok(h)
     }
@@ -163,15 +178,21 @@ impl UpBlock {
     /// `[b, c_in, h, w]` to `[b, c, 2 h, 2 w]` (or `[b, c, h, w]`), taking one of `skips` for every layer.
     ///
     /// It grows to the size of the next skip, so that latents of odd sizes come back to what they were.
-    pub(super) fn forward(&self, x: &Tensor, skips: &mut Vec<Tensor>, pass: &Pass<'_>) -> Result<Tensor> {
+    pub(super) fn forward<'n>(
+        &'n self,
+        x: &Tensor,
+        skips: &mut Vec<Tensor>,
+        pass: &Pass<'_, 'n>,
+    ) -> Result<Tensor> {
         let mut h = x.clone();
         for layer in &self.layers {
             let skip =
                 skips.pop().ok_or_else(|| Problem::new("the levels up have more layers than those down"))?;
-            h = layer.forward(&Tensor::cat(&[&h, &skip], 1)?, pass)?;
+            h = layer.forward(&[&h, &skip], pass)?;
         }
         if let (Some(conv), Some(next)) = (&self.upsampler, skips.last()) {
-            h = conv.forward(&nearest(&h, next.dim(2)?, next.dim(3)?)?)?;
+            let (height, width) = (next.dim(2)?, next.dim(3)?);
+            h = pass.segments.run(&[&h], move |inputs| conv.forward(&nearest(&inputs[0], height, width)?))?;
             pass.trace.see(&format!("{}.upsamplers.0", self.name), &h);
         }
         pass.trace.see(&self.name, &h);

@@ -19,7 +19,7 @@ use super::resnet::ResnetConfig;
 use super::text_encoder::TextEmbeds;
 use super::trace::Trace;
 use super::weights::Weights;
-use crate::ops::{Conv2d, GroupNorm, silu};
+use crate::ops::{Conv2d, GroupNorm, Segments, silu};
 
 /// The denoiser.
 #[derive(Debug)]
@@ -109,11 +109,33 @@ impl UNet {
         time_ids: &Tensor,
         trace: &Trace,
     ) -> Result<Tensor> {
+        self.walk([sample, timesteps, time_ids], text, &Segments::whole(), trace)
+    }
+
+    /// [`Self::forward`] for a gradient, which is then that of `segments`.
+    pub fn forward_in<'n>(
+        &'n self,
+        sample: &Tensor,
+        timesteps: &Tensor,
+        text: &TextEmbeds,
+        time_ids: &Tensor,
+        segments: &Segments<'n>,
+    ) -> Result<Tensor> {
+        self.walk([sample, timesteps, time_ids], text, segments, Trace::none())
+    }
+
+    fn walk<'n>(
+        &'n self,
+        [sample, timesteps, time_ids]: [&Tensor; 3],
+        text: &TextEmbeds,
+        segments: &Segments<'n>,
+        trace: &'n Trace,
+    ) -> Result<Tensor> {
         let dtype = self.conv_in.weight.dtype();
         let embedded = self.embed(timesteps, &text.pooled, time_ids, trace)?;
         let time = silu(&embedded)?; // every residual block begins with it
         let text = text.prompt_embeds.to_dtype(dtype)?;
-        let pass = Pass { time: &time, text: &text, trace };
+        let pass = Pass { time: &time, text: &text, segments, trace };
 
         let mut h = self.conv_in.forward(&sample.to_dtype(dtype)?)?;
         trace.see("conv_in", &h);

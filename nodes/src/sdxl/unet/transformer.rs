@@ -5,7 +5,7 @@ use flow_engine::Result;
 
 use super::super::trace::Trace;
 use super::super::weights::Weights;
-use super::blocks::LevelConfig;
+use super::blocks::{LevelConfig, Pass};
 use crate::ops::{GroupNorm, LayerNorm, Linear, attention, geglu, merge_heads, split_heads};
 
 /// Epsilon of the norm before the projection, whatever the configuration says of the others.
@@ -38,17 +38,29 @@ impl Transformer {
         })
     }
 
-    /// `x` `[b, c, h, w]` and `text` `[b, tokens, d]` to `[b, c, h, w]`.
-    pub(super) fn forward(&self, x: &Tensor, text: &Tensor, trace: &Trace) -> Result<Tensor> {
-        let tokens = self.norm.forward(x)?.flatten_from(2)?.transpose(1, 2)?; // [b, h * w, c]
-        let mut tokens = self.proj_in.forward(&tokens)?;
+    /// `x` `[b, c, h, w]` to the same shape, looking at the text. Each block is a segment, and so are both ends.
+    pub(super) fn forward<'n>(&'n self, x: &Tensor, pass: &Pass<'_, 'n>) -> Result<Tensor> {
+        let trace = pass.trace;
+        let mut tokens = pass.segments.run(&[x], move |inputs| self.tokens(&inputs[0]))?;
         for block in &self.blocks {
-            tokens = block.forward(&tokens, text, trace)?;
+            tokens = pass
+                .segments
+                .run(&[&tokens, pass.text], move |inputs| block.forward(&inputs[0], &inputs[1], trace))?;
         }
-        let out = self.proj_out.forward(&tokens)?.transpose(1, 2)?.reshape(x.shape())?;
-        let out = (out + x)?;
+        let out = pass.segments.run(&[&tokens, x], move |inputs| self.picture(&inputs[0], &inputs[1]))?;
         trace.see(&self.name, &out);
         Ok(out)
+    }
+
+    /// `[b, c, h, w]` to `[b, h * w, c]`.
+    fn tokens(&self, x: &Tensor) -> Result<Tensor> {
+        self.proj_in.forward(&self.norm.forward(x)?.flatten_from(2)?.transpose(1, 2)?)
+    }
+
+    /// `[b, h * w, c]` back to `[b, c, h, w]`, with the way around everything, `x`.
+    fn picture(&self, tokens: &Tensor, x: &Tensor) -> Result<Tensor> {
+        let out = self.proj_out.forward(tokens)?.transpose(1, 2)?.reshape(x.shape())?;
+        Ok((out + x)?)
     }
 }
 
