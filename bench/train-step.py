@@ -1,11 +1,12 @@
-"""Times training steps of PEFT on mini-sdxl: LoRA, and PaRa by its DEFT tuner. Run by train-step.sh.
+"""Times training steps of PEFT: LoRA, and PaRa by its DEFT tuner. Run by train-step.sh.
 
-    python train-step.py MODEL METHOD RANK STEPS  ->  milliseconds of each step, and the peak memory in MiB
+    python train-step.py MODEL METHOD RANK STEPS  ->  milliseconds of each step
 """
 
-import resource
+import json
 import sys
 import time
+from pathlib import Path
 
 import torch
 from diffusers import DDPMScheduler, UNet2DConditionModel
@@ -28,8 +29,9 @@ noises = DDPMScheduler.from_pretrained(model, subfolder="scheduler")
 c = unet.base_model.model.config
 width = c.projection_class_embeddings_input_dim - 6 * c.addition_time_embed_dim
 latents = torch.randn(1, c.in_channels, c.sample_size, c.sample_size)
-text = torch.randn(1, 77, c.cross_attention_dim)
-size = 64.0
+tokens = json.loads(Path(model, "text_encoder", "config.json").read_text())["max_position_embeddings"]
+text = torch.randn(1, tokens, c.cross_attention_dim)
+size = 8.0 * c.sample_size
 added = {"text_embeds": torch.randn(1, width), "time_ids": torch.tensor([[size, size, 0, 0, size, size]])}
 for step in range(steps):
     start = time.perf_counter()
@@ -42,4 +44,3 @@ for step in range(steps):
     torch.nn.utils.clip_grad_norm_(parameters, 1.0)
     optimizer.step()
     print(1000 * (time.perf_counter() - start))
-print("peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Seconds per training step on mini-sdxl, ours and PEFT's (LoRA, and PaRa by its DEFT tuner), in turn on the same two
-# threads: batch 1, the attention's linear layers, 60 steps of which the first ten do not count; five rounds. Needs
+# Milliseconds per training step, ours and PEFT's (LoRA, and PaRa by its DEFT tuner), in turn on the same two threads:
+# batch 1, the attention's linear layers, STEPS=60 steps of which the first sixth does not count; ROUNDS=5; RANKS=8.
+# MODEL=wide is a denoiser with SDXL's widths and fewer layers, made on first use; models/mini-sdxl without it. Needs
 # Python 3.10 or newer and a network, or PYTHON with PyTorch, diffusers and PEFT. FLOW=path/to/flow uses another build.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -8,6 +9,12 @@ cd "$(dirname "$0")/.."
 flow=${FLOW:-target/release/flow}
 export RAYON_NUM_THREADS=2 OMP_NUM_THREADS=2
 rounds=${ROUNDS:-5}
+steps=${STEPS:-60}
+model=${MODEL:-models/mini-sdxl}
+if [ "$model" = wide ]; then
+    model=target/bench/wide
+    [ -d "$model" ] || { mkdir -p target/bench && "$python" bench/wide-model.py models/mini-sdxl "$model" 2> /dev/null; }
+fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir "$work/graphs"
@@ -17,32 +24,33 @@ ours() { # method rank round: the median step in ms, and the peak in MiB
     [ "$1" = lora ] && method="Lora(rank: $2, layers: $layers)" || method="Para(rank: $2, bound: Nowhere, layers: $layers)"
     cat > "$work/graphs/train.ron" <<GRAPH
 Graph(nodes: {
-    "base": LoadSDXL(path: "$PWD/models/mini-sdxl"),
+    "base": LoadSDXL(path: "$PWD/$model"),
     "photos": LoadImages(path: "$PWD/data/mini-dreambooth/bear_plushie"),
-    "t": Train(model: "base", images: "photos", prompt: "a photo of sks", method: $method, steps: 60, seed: $3,
+    "t": Train(model: "base", images: "photos", prompt: "a photo of sks", method: $method, steps: $steps, seed: $3,
                sample_every: 0, checkpoint_every: 1000, learning_rate: 0.001),
 })
 GRAPH
     rm -rf "$work/.flow"
-    /usr/bin/time -f "peak_kib %M" "$flow" run "$work/graphs/train.ron" --no-cache --ui json 2> "$work/err" > "$work/events"
-    "$python" - "$work/events" "$work/err" <<'PY'
+    "$python" bench/peak.py "$work/peak" "$flow" run "$work/graphs/train.ron" --no-cache --ui json > "$work/events"
+    "$python" - "$work/events" "$work/peak" <<'PY'
 import json, statistics, sys
 times = [e["t"] for e in map(json.loads, open(sys.argv[1])) if e["type"] == "metric" and e["name"] == "loss"]
-steps = [1000 * (b - a) for a, b in zip(times[10:], times[11:])]
-peak = [int(l.split()[1]) / 1024 for l in open(sys.argv[2]) if l.startswith("peak_kib")][0]
-print(statistics.median(steps), peak)
+first = len(times) // 6
+steps = [1000 * (b - a) for a, b in zip(times[first:], times[first + 1:])]
+print(statistics.median(steps), open(sys.argv[2]).read())
 PY
 }
 theirs() {
-    "$python" bench/train-step.py models/mini-sdxl "$1" "$2" 60 2> /dev/null | "$python" -c '
+    "$python" bench/peak.py "$work/peak" "$python" bench/train-step.py "$model" "$1" "$2" "$steps" 2> /dev/null > "$work/steps"
+    "$python" - "$work/steps" "$work/peak" <<'PY'
 import statistics, sys
-lines = sys.stdin.read().split("\n")
-peak = [float(l.split()[1]) for l in lines if l.startswith("peak")][0]
-steps = [float(l) for l in lines if l and not l.startswith("peak")][10:]
-print(statistics.median(steps), peak)'
+steps = [float(line) for line in open(sys.argv[1])]
+print(statistics.median(steps[len(steps) // 6:]), open(sys.argv[2]).read())
+PY
 }
 layers='Matching("attn[12]\\.to_(q|k|v|out\\.0)$")'
 for rank in ${RANKS:-8}; do
+    echo "$rank flops all $("$python" bench/step-operations.py "$model" "$rank" 2> /dev/null) 0"
     for round in $(seq "$rounds"); do
         for method in para lora; do
             echo "$rank $method ours $(ours $method "$rank" "$round")"
@@ -64,7 +72,12 @@ for rank in sorted({key[0] for key in found}):
         ratio = [a / b for a, b in zip(mine, other)]
         peaks = [statistics.median(p for _, p in found[rank, method, who]) for who in ("ours", "PEFT")]
         print(f"rank {rank} {method}: ours {spread(mine)} ms, PEFT {spread(other)} ms, ratio {spread(ratio)}; "
-              f"peak {peaks[0]:.0f} and {peaks[1]:.0f} MiB")
+              f"anonymous memory at most {peaks[0]:.0f} and {peaks[1]:.0f} MiB")
     ratio = [a / b for a, b in zip(ms(rank, "para", "ours"), ms(rank, "lora", "ours"))]
-    print(f"rank {rank}: our PaRa step is {spread(ratio)} of our LoRA step")
+    # PaRa's paper (arXiv 2406.05641), table 5: seconds of PaRa by those of LoRA.
+    paper = {2: 0.94, 16: 0.66, 32: 0.62, 128: 0.56}.get(rank, "no figure")
+    theirs = [a / b for a, b in zip(ms(rank, "para", "PEFT"), ms(rank, "lora", "PEFT"))]
+    counted = found[rank, "flops", "all"][0][0]
+    print(f"rank {rank}: our PaRa step is {spread(ratio)} of our LoRA step, PEFT's {spread(theirs)} of its own; "
+          f"{counted:.3f} by operations, {paper} in the paper")
 PY

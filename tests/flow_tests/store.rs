@@ -276,7 +276,7 @@ fn the_store_is_listed_verified_and_swept() {
 }
 
 /// A shell script with rights to mount, in the workshop; none where the system gives nobody such rights.
-fn with_mounts(workshop: &Workshop, script: &str) -> Option<Call> {
+pub(crate) fn with_mounts(workshop: &Workshop, script: &str) -> Option<Call> {
     let can = Command::new("unshare").args(["-rm", "true"]).status().is_ok_and(|status| status.success());
     if !can {
         println!("SKIPPED: nobody may mount here (unshare -rm)");

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
+use super::store::with_mounts;
 use super::{Workshop, flow_in, root};
 
 /// A graph that trains so and saves what comes out.
@@ -100,6 +101,43 @@ fn raising_the_steps_goes_on_from_the_end() {
 }
 
 #[test]
+fn a_full_disk_below_the_checkpoints_loses_none_and_spoils_no_training() {
+    let whole = Workshop::new();
+    let fields = r#"method: Lora(rank: 1, layers: SAO), steps: 6, checkpoint_every: 2"#;
+    graph(&whole, fields);
+    whole.run(&[]);
+    let full = Workshop::new();
+    graph(&full, fields);
+    let script = "mkdir -p .flow/train && mount -t tmpfs -o size=9m tmpfs .flow/train && \
+        $FLOW run graphs/test.ron --set bear.steps=2 && head -c 20m /dev/zero > .flow/train/full; \
+        $FLOW run graphs/test.ron && rm .flow/train/full && ls .flow/train/*";
+    let Some(call) = with_mounts(&full, script) else { return };
+    assert_eq!(call.code, Some(0), "{}", call.stderr);
+    for step in [4, 6] {
+        assert!(call.stderr.contains(&format!("no checkpoint after step {step}: ")), "{}", call.stderr);
+    }
+    let kept: Vec<&str> = call.stdout.lines().filter(|line| line.starts_with("step-")).collect();
+    assert_eq!(kept, ["step-00000002.safetensors"]);
+    assert!(trained(&whole) == trained(&full));
+}
+
+#[test]
+fn a_training_draws_curves_for_tensorboard_and_into_its_file() {
+    let workshop = Workshop::new();
+    graph(&workshop, r#"method: Lora(rank: 1, layers: SAO), steps: 4, held_out: "photos""#);
+    workshop.run(&["--set", "bear.sample_every=2"]);
+    let folder = fs::read_dir(workshop.path(".flow/train")).unwrap().next().unwrap().unwrap().path();
+    let files = fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
+    let is_curves = |path: &std::path::PathBuf| path.to_string_lossy().contains("events.out.tfevents.");
+    let curves = files.filter(is_curves).map(|path| fs::read(path).unwrap()).collect::<Vec<_>>();
+    let said = String::from_utf8_lossy(&curves[0]).into_owned();
+    let count = |name: &str| said.matches(name).count();
+    assert_eq!((curves.len(), count("learning rate"), count("validation loss")), (1, 4, 2));
+    let header = String::from_utf8_lossy(&trained(&workshop)).into_owned();
+    assert!(header.contains(r#""loss_curve":"[[1,0."#) && header.contains(",[4,0."), "{}", &header[..400]);
+}
+
+#[test]
 fn every_method_trains_and_its_file_is_applied_as_it_was_trained() {
     for method in [
         r#"Para(gamma: "1/8", ramp: 0)"#,
@@ -137,12 +175,29 @@ fn a_word_is_learned_and_said_in_prompts() {
     assert!(header.contains(r#""modelspec.trigger_phrase":"<bear>""#), "{}", &header[..300]);
 }
 
+fn adapter(name: &str) -> String {
+    root().join(format!("models/adapters/{name}.safetensors")).display().to_string()
+}
+
 #[test]
 fn what_cannot_be_trained_is_refused_with_what_to_do() {
     for (fields, expected) in [
         (r#"prompt: "x", method: Para(rank: 0)"#, "rank` must be at least 1"),
         (r#"prompt: "x", method: Para(gamma: "1/1000"), steps: 1"#, "take a larger `gamma`"),
         (r#"prompt: "x", method: Lora(layers: Matching("nowhere"))"#, "`layers` names no layer"),
+        (
+            r#"prompt: "x", method: Lora(layers: Matching("text_model.*q_proj"))"#,
+            "layers of the text encoders",
+        ),
+        (r#"prompt: "x", method: TextualInversion(token: "x", start: "  ")"#, "which no token stands for"),
+        (r#"prompt: "x", method: TextualInversion(token: "")"#, "token"),
+        (
+            r#"prompt: "x", method: Para(init: Given("nowhere.safetensors"))"#,
+            "`nowhere.safetensors` does not exist",
+        ),
+        (r#"prompt: "x", method: Para(init: Given("LORA"))"#, "and a PaRa is wanted"),
+        (r#"prompt: "x", method: Para(init: Given("PARA"), rank: 3)"#, "where 1 would be trained"),
+        (r#"prompt: "x", method: Para(init: Given("PARA"), layers: SAO)"#, "which is not among `layers`"),
         (r#"method: Lora()"#, "nothing says what the pictures show"),
         (r#"captions: true, method: Lora()"#, "these pictures have no caption: `00`, `01`"),
         (r#"prompt: "x", captions: true, method: Lora()"#, "leave one of them out"),
@@ -156,6 +211,9 @@ fn what_cannot_be_trained_is_refused_with_what_to_do() {
     ] {
         let workshop = Workshop::new();
         let photos = root().join("data/mini-dreambooth/bear_plushie");
+        let fields = fields
+            .replace("PARA", &adapter("bear_plushie.para"))
+            .replace("LORA", &adapter("red_cartoon.lora"));
         workshop.graph(&format!(
             r#""base": MODEL, "photos": LoadImages(path: {photos:?}),
             "bear": Train(model: "base", images: "photos", {fields})"#

@@ -16,7 +16,7 @@ use flow_nodes::train::layer::{Base, TrainedLayer};
 use flow_nodes::train::method::{
     DreamBooth, LoraLayer, OftLayer, Orthonormalize, ParaLayer, SvDiffLayer, TrainMethod, Words,
 };
-use flow_nodes::train::network::Trainees;
+use flow_nodes::train::network::{Beginning, Trainees};
 use flow_nodes::train::objective::{Objective, Question};
 use flow_nodes::train::optimizer::{AdamW, AdamWSettings, Gradients};
 use serde_json::Value;
@@ -90,7 +90,7 @@ impl Exam {
         let layers = modules.map(|module| {
             let target = Target { part: Part::Unet, tensor: format!("{module}.weight") };
             let weight = self.model.weight(&target, &Device::Cpu).unwrap();
-            let layer = make(&Base { target: &target, weight }, module).unwrap();
+            let layer = make(&Base { target: &target, weight, given: None }, module).unwrap();
             (target.clone(), layer)
         });
         Trainees::new(layers.collect::<Vec<_>>())
@@ -317,9 +317,14 @@ fn golden_textual_inversion() {
 #[test]
 fn golden_full_fine_tuning_trains_every_tensor() {
     let Some(exam) = Exam::open("full_finetune") else { return };
-    let trainees =
-        Trainees::of(&DreamBooth { layers: None }, &exam.model, 0, &Compute::cpu(), &mut |_, _| Ok(()))
-            .unwrap();
+    let trainees = Trainees::of(
+        &DreamBooth { layers: None },
+        &exam.model,
+        Beginning::at_random(0),
+        &Compute::cpu(),
+        &mut |_, _| Ok(()),
+    )
+    .unwrap();
     assert_eq!(trainees.parameters().len() as u64, exam.expected["parameters"].as_u64().unwrap());
     exam.holds(&trainees);
 }
@@ -341,13 +346,22 @@ fn methods() -> Vec<(&'static str, TrainMethod)> {
     every.into_iter().map(|text| (text, serde_json::from_str(text).unwrap())).collect()
 }
 
+/// A PaRa that starts from the file of this one.
+fn from_given(text: &str) -> Option<TrainMethod> {
+    let mut method: Value = serde_json::from_str(text).unwrap();
+    method.get_mut("Para")?["init"] = serde_json::json!({ "Given": "trained" });
+    Some(serde_json::from_value(method).unwrap())
+}
+
 /// What a layer does in training and what its file does to the weight are written down in two places.
 #[test]
 fn golden_models_predict_with_a_trained_file_what_they_predicted_in_training() {
     let (Some(model), Some(asked)) = (base(), asked()) else { return };
     for (text, method) in methods() {
         let method = method.method();
-        let trainees = Trainees::of(method, &model, 7, &Compute::cpu(), &mut |_, _| Ok(())).unwrap();
+        let trainees =
+            Trainees::of(method, &model, Beginning::at_random(7), &Compute::cpu(), &mut |_, _| Ok(()))
+                .unwrap();
         trainees.begin_step(1000);
         let mut generator = Generator::new(11);
         for parameter in trainees.parameters().values() {
@@ -357,8 +371,8 @@ fn golden_models_predict_with_a_trained_file_what_they_predicted_in_training() {
         trainees.end_step().unwrap();
         let values = trainees.parameters().into_iter().map(|(name, it)| (name, it.as_detached_tensor()));
         let pieces = trainees.pieces(&values.collect(), &model).unwrap();
-        let file = method.writing().file("trained", &pieces, FileDtype::F32, BTreeMap::new()).unwrap();
-        let applied = model.with(&file.into(), Scales::both(1.0), false).unwrap();
+        let file = || method.writing().file("trained", &pieces, FileDtype::F32, BTreeMap::new()).unwrap();
+        let applied = model.with(&file().into(), Scales::both(1.0), false).unwrap();
         let predict = |unet: &UNet| {
             let timesteps = Tensor::new(&[500f32, 20.0], &Device::Cpu).unwrap();
             unet.forward(&asked.question.latents, &timesteps, &asked.text, &asked.time_ids).unwrap()
@@ -369,6 +383,13 @@ fn golden_models_predict_with_a_trained_file_what_they_predicted_in_training() {
         assert!(worst(text, &trained, &without) > 1e-3, "{text} changes nothing");
         let off = worst(text, &trained, &by_file);
         assert!(off < 1e-4, "{text}: the file is off by {off:.1e}");
+        if let Some(method) = from_given(text) {
+            let file = file();
+            let beginning = Beginning { seed: 8, given: Some(&file) };
+            let given = Trainees::of(method.method(), &model, beginning, &Compute::cpu(), &mut |_, _| Ok(()));
+            let off = worst(text, &trained, &predict(&given.unwrap().unet(&model, &Compute::cpu()).unwrap()));
+            assert!(off < 1e-4, "{text}: a training from its file begins {off:.1e} beside it");
+        }
     }
 }
 
@@ -376,8 +397,14 @@ fn golden_models_predict_with_a_trained_file_what_they_predicted_in_training() {
 fn golden_every_parameter_of_every_method_gets_a_gradient() {
     let Some(exam) = Exam::open("para") else { return };
     for (text, method) in methods() {
-        let trainees =
-            Trainees::of(method.method(), &exam.model, 7, &Compute::cpu(), &mut |_, _| Ok(())).unwrap();
+        let trainees = Trainees::of(
+            method.method(),
+            &exam.model,
+            Beginning::at_random(7),
+            &Compute::cpu(),
+            &mut |_, _| Ok(()),
+        )
+        .unwrap();
         trainees.begin_step(1000);
         // Half of the factors start at 0, where the gradient of the other half is 0 too.
         for parameter in trainees.parameters().values() {

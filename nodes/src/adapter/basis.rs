@@ -108,6 +108,30 @@ pub fn rank(singular_values: &[f64], d: usize, k: usize) -> usize {
     singular_values.iter().filter(|&&s| s > smallest).count()
 }
 
+/// The numerical rank of `m` `[d, k]`, as [`rank`] counts it. A decomposition is needed only where it may not be full.
+///
+/// # Errors
+/// As [`svd`].
+pub fn rank_of(m: MatRef<'_, f64>) -> Result<usize> {
+    let (d, k) = m.shape();
+    if d.min(k) > 0 && is_surely_full(m) {
+        return Ok(d.min(k));
+    }
+    Ok(rank(&singular_values(m)?, d, k))
+}
+
+/// Whether no singular value is small for certain: `M Mᵀ - t² I` has a Cholesky factor, for a `t` that is at least the
+/// bound of [`rank`]. Norms of `M Mᵀ` are at least its largest eigenvalue.
+fn is_surely_full(m: MatRef<'_, f64>) -> bool {
+    let (d, k) = m.shape();
+    let mut gram = if d <= k { m * m.transpose() } else { m.transpose() * m };
+    let row_sum = |i: usize| gram.row(i).iter().map(|value| value.abs()).sum::<f64>();
+    let largest = (0..gram.nrows()).map(row_sum).fold(0.0, f64::max).min(gram.norm_l2());
+    let bound = largest * (d.max(k) as f64 * 2f64.powi(-23)).powi(2);
+    gram.diagonal_mut().column_vector_mut().iter_mut().for_each(|value| *value -= bound);
+    gram.llt(faer::Side::Lower).is_ok()
+}
+
 /// The cosines of the principal angles between the spans of two orthonormal bases `[d, r1]` and `[d, r2]`, the
 /// largest (the smallest angle) first.
 ///
@@ -202,6 +226,21 @@ mod tests {
         assert!(cosines.iter().all(|cosine| (cosine - 1.0).abs() < 1e-12));
         let cosines = principal_cosines(q.subcols(0, 3), q.subcols(3, 3)).expect("they converge");
         assert!(cosines.iter().all(|cosine| cosine.abs() < 1e-12));
+    }
+
+    #[test]
+    fn a_rank_is_the_same_with_and_without_a_decomposition() {
+        let cases =
+            [(30, 12, 12, 1.0), (12, 30, 12, 1.0), (20, 20, 7, 1.0), (20, 20, 20, 1e-7), (9, 4, 4, 0.0)];
+        for (d, k, inner, scale) in cases {
+            // One direction is as good as nothing where the scale is small.
+            let left = some(d, inner, 1);
+            let scaled = Mat::from_fn(d, inner, |i, j| left[(i, j)] * if j == 0 { scale } else { 1.0 });
+            let m = scaled * some(inner, k, 2);
+            let counted = rank(&singular_values(m.as_ref()).unwrap(), d, k);
+            assert_eq!(rank_of(m.as_ref()).unwrap(), counted, "{d} {k} {inner} {scale}");
+        }
+        assert!(is_surely_full(some(40, 25, 3).as_ref()) && !is_surely_full(Mat::zeros(4, 4).as_ref()));
     }
 
     proptest! {

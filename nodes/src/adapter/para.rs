@@ -68,7 +68,7 @@ pub(super) fn is_projection(pieces: &Pieces<'_>) -> bool {
 }
 
 /// The orthonormal basis of what a layer's piece removes.
-pub(super) fn span(pieces: &Pieces<'_>) -> Result<Basis> {
+pub(crate) fn span(pieces: &Pieces<'_>) -> Result<Basis> {
     let b = pieces.get(SPAN, &candle_core::Device::Cpu)?;
     Ok(basis::orthonormal(basis::matrix(&b)?.as_ref()))
 }

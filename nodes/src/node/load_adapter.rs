@@ -25,17 +25,16 @@ pub struct LoadAdapter {
     pub token: Option<String>,
 }
 
-impl LoadAdapter {
-    fn found(&self, project: &Project) -> Result<PathBuf> {
-        if self.path.trim().is_empty() {
-            return Err(Problem::new("the path is empty").hint("name a `.safetensors` file").into());
-        }
-        let path = project.path(&self.path);
-        if path.exists() {
-            return Ok(path);
-        }
-        Err(Problem::new(format!("`{}` does not exist", self.path)).hint(project.describe()).into())
+/// Where the adapter is that a graph calls `path`.
+pub(super) fn found(path: &str, project: &Project) -> Result<PathBuf> {
+    if path.trim().is_empty() {
+        return Err(Problem::new("the path is empty").hint("name a `.safetensors` file").into());
     }
+    let found = project.path(path);
+    if found.exists() {
+        return Ok(found);
+    }
+    Err(Problem::new(format!("`{path}` does not exist")).hint(project.describe()).into())
 }
 
 impl Node for LoadAdapter {
@@ -45,19 +44,19 @@ impl Node for LoadAdapter {
 
     fn check(&self, cx: &mut Check<'_>) {
         let nothing = flow_engine::Digest::of(b"");
-        let opened =
-            self.found(cx.project()).and_then(|path| read::open_as(&path, self.token.as_deref(), nothing));
+        let opened = found(&self.path, cx.project())
+            .and_then(|path| read::open_as(&path, self.token.as_deref(), nothing));
         if let Err(error) = opened {
             cx.problem_with("path", error);
         }
     }
 
     fn files(&self, project: &Project) -> Result<Vec<PathBuf>> {
-        read::files(&self.found(project)?)
+        read::files(&found(&self.path, project)?)
     }
 
     fn run(&self, cx: &Cx<'_>) -> Result<Adapter> {
-        let path = self.found(cx.project())?;
+        let path = found(&self.path, cx.project())?;
         let digest = cx.digest_of_files(&read::files(&path)?)?;
         Ok(read::open_as(&path, self.token.as_deref(), digest)?.into())
     }

@@ -1,25 +1,30 @@
 //! `Train`: from pictures and what they show to an adapter.
 
+mod mistakes;
 mod pictures;
 mod running;
 
+use std::path::PathBuf;
+
 use candle_core::DType;
-use flow_engine::{Check, Cx, Digest, In, Node, Problem, Result};
+use flow_engine::{Check, Cx, Digest, In, Node, Project, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use self::running::Running;
-use crate::adapter::Adapter;
+use super::load_adapter;
 use crate::adapter::write::{BASE_DIGEST, FileDtype, Metadata};
+use crate::adapter::{Adapter, read};
 use crate::kept::{Kept, Size};
 use crate::model::{self, Model};
 use crate::picture::Images;
 use crate::registry::NUMERICS;
 use crate::sample::NoiseSchedule;
 use crate::sdxl::{Compute, Part};
+use crate::train::curve;
 use crate::train::dataset::Drawing;
-use crate::train::method::{TrainMethod, nothing_chosen};
-use crate::train::network::Trainees;
+use crate::train::method::TrainMethod;
+use crate::train::network::{Beginning, Trainees};
 use crate::train::objective::Objective;
 use crate::train::optimizer::AdamWSettings;
 use crate::train::schedule::RateSchedule;
@@ -187,35 +192,13 @@ impl Node for Train {
     type Output = Adapter;
 
     fn check(&self, cx: &mut Check<'_>) {
-        match (&self.prompt, self.captions) {
-            (None, false) => cx.problem_with(
-                "prompt",
-                Problem::new("nothing says what the pictures show")
-                    .hint("write `prompt: \"a photo of sks plushie\"`, or `captions: true` for text files beside them"),
-            ),
-            (Some(_), true) => cx.problem_with(
-                "captions",
-                Problem::new("`prompt` and `captions` both say what the pictures show").hint("leave one of them out"),
-            ),
-            _ => {}
-        }
-        for prompt in [&self.prompt, &self.class_prompt, &self.sample_prompt] {
-            crate::conditioning::check_prompts(prompt.as_deref(), None, cx);
-        }
-        if self.class_images.is_some() != self.class_prompt.is_some() {
-            let problem = Problem::new("`class_images` and `class_prompt` belong together");
-            cx.problem_with("class_prompt", problem.hint("give both, or neither"));
-        }
-        if let (Some(words), Some(prompt)) = (self.method.method().words(), &self.prompt)
-            && !prompt.contains(&words.token)
-        {
-            let problem =
-                Problem::new(format!("the prompt does not say `{}`, which is to be learned", words.token));
-            cx.problem_with("prompt", problem.hint(format!("write \"a photo of {}\"", words.token)));
-        }
-        let Some(model) = cx.input(&self.model) else { return };
-        if let Err(problem) = self.chosen_layers(&model) {
-            cx.problem_with("method", problem);
+        self.look_for_mistakes(cx);
+    }
+
+    fn files(&self, project: &Project) -> Result<Vec<PathBuf>> {
+        match self.method.method().given() {
+            Some(path) => read::files(&load_adapter::found(path, project)?),
+            None => Ok(Vec::new()),
         }
     }
 
@@ -230,19 +213,6 @@ impl Node for Train {
 }
 
 impl Train {
-    /// Whether the method has a layer to train, as far as names tell.
-    fn chosen_layers(&self, model: &Model) -> Result<()> {
-        let method = self.method.method();
-        let Some(layers) = method.layers() else { return Ok(()) };
-        let selection = layers.compile()?;
-        let mut shapes = model.names()?.shapes(crate::sdxl::Part::Unet);
-        let is_layer = |name: &str| name.strip_suffix(".weight").is_some_and(|layer| selection.holds(layer));
-        if shapes.any(|(name, shape)| shape.len() >= 2 && is_layer(name)) {
-            return Ok(());
-        }
-        Err(nothing_chosen().into())
-    }
-
     fn steps(&self) -> usize {
         self.steps.unwrap_or_else(|| self.method.method().steps())
     }
@@ -293,8 +263,10 @@ impl Train {
         let compute = self.compute(cx)?;
         let data = self.dataset(&model, cx)?;
         let validation = self.validation(&model, cx)?;
+        let given = self.given(cx.project(), &|files| cx.digest_of_files(files))?;
+        let beginning = Beginning { seed: self.seed, given: given.as_ref() };
         let trainees =
-            Trainees::of(self.method.method(), &model, self.seed, &compute, &mut |done, total| {
+            Trainees::of(self.method.method(), &model, beginning, &compute, &mut |done, total| {
                 cx.progress(done, total, "layer")
             })?;
         let config = model.checkpoint().scheduler_config();
@@ -314,7 +286,8 @@ impl Train {
         let course = self.course(&model);
         let trainer = Trainer::new(&trainees, load, (&data, drawing), objective, course, &compute)?;
         let states = self.states(&model, cx)?;
-        let run = Running { node: self, model: &model, trainees: &trainees, states, questions, cx };
+        let run =
+            Running { node: self, model: &model, trainees: &trainees, states, questions, scalars: None, cx };
         run.to_the_end(trainer)
     }
 
@@ -337,7 +310,8 @@ impl Train {
         let settings = cx.settings();
         let said = format!("{fields} {} {} {NUMERICS}", settings.dtype, settings.device.class());
         let model = model.digest();
-        let digests = images.iter().chain([&model]).map(|digest| &digest.as_bytes()[..]);
+        let given = cx.digest_of_files(&self.files(cx.project())?)?;
+        let digests = images.iter().chain([&model, &given]).map(|digest| &digest.as_bytes()[..]);
         Ok(Digest::of_parts(digests.chain([said.as_bytes()])))
     }
 
@@ -348,12 +322,13 @@ impl Train {
     }
 
     /// What an adapter's file says of its training.
-    fn says(&self, model: &Model, step: usize) -> Metadata {
+    fn says(&self, model: &Model, losses: &[f32]) -> Metadata {
         let mut says = Metadata::from([
             (BASE_DIGEST.to_owned(), model.base_digest().to_string()),
             ("base_model".to_owned(), model.name()),
             ("method".to_owned(), self.method.method().name().to_owned()),
-            ("steps".to_owned(), step.to_string()),
+            ("steps".to_owned(), losses.len().to_string()),
+            ("loss_curve".to_owned(), curve::written(losses)),
             ("seed".to_owned(), self.seed.to_string()),
             ("learning_rate".to_owned(), self.rate().to_string()),
         ]);

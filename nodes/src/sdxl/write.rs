@@ -92,15 +92,27 @@ pub(crate) fn fitting(name: &str, tensor: &Tensor, dtype: DType) -> Result<Tenso
 /// # Errors
 /// A type that safetensors files do not have here.
 pub fn bytes(tensors: &BTreeMap<String, Tensor>, metadata: &BTreeMap<String, String>) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    write_all(&mut bytes, tensors, metadata)?;
+    Ok(bytes)
+}
+
+/// Writes a file of tensors that are there already, in order of name.
+///
+/// # Errors
+/// As [`write`].
+pub fn write_all(
+    to: &mut dyn Write,
+    tensors: &BTreeMap<String, Tensor>,
+    metadata: &BTreeMap<String, String>,
+) -> Result<()> {
     let entry = |(name, tensor): (&String, &Tensor)| Entry {
         name: name.clone(),
         dtype: tensor.dtype(),
         shape: tensor.dims().to_vec(),
     };
     let entries: Vec<_> = tensors.iter().map(entry).collect();
-    let mut bytes = Vec::new();
-    write(&mut bytes, &entries, metadata, |entry| Ok(tensors[&entry.name].clone()))?;
-    Ok(bytes)
+    write(to, &entries, metadata, |entry| Ok(tensors[&entry.name].clone()))
 }
 
 fn stored(dtype: DType) -> Result<Dtype> {

@@ -37,6 +37,8 @@ pub struct Base<'a> {
     pub target: &'a Target,
     /// The weight in float32, `[d_out, d_in]` or `[c_out, c_in, kernel, kernel]`, with the adapters that the model has.
     pub weight: Tensor,
+    /// What a PaRa that the training starts from takes out of it: an orthonormal basis `[d, r]`.
+    pub given: Option<Tensor>,
 }
 
 impl Base<'_> {

@@ -92,6 +92,11 @@ pub trait Method: fmt::Debug + Send + Sync {
         None
     }
 
+    /// The path of the PaRa that it starts from, as it was written.
+    fn given(&self) -> Option<&str> {
+        None
+    }
+
     /// A layer ready to be trained; none where the method has nothing for it.
     ///
     /// # Errors

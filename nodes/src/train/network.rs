@@ -5,17 +5,34 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use candle_core::{Device, Tensor, Var};
-use flow_engine::Result;
+use flow_engine::{Problem, Result};
 
 use super::chance::{Chance, Purpose};
 use super::layer::{Base, TrainedLayer, parameter};
 use super::method::{Method, Pieces, Words, nothing_chosen};
 use crate::adapter::layers::Layers;
 use crate::adapter::names::Target;
+use crate::adapter::{Bound, Single, basis, para};
 use crate::model::Model;
 use crate::ops::Adapt;
 use crate::sdxl::weights::Source;
 use crate::sdxl::{Compute, Part, UNet, Weights};
+
+/// Where a training begins.
+#[derive(Debug, Clone, Copy)]
+pub struct Beginning<'a> {
+    /// Decides what starts at random.
+    pub seed: u64,
+    /// The adapter that it starts from.
+    pub given: Option<&'a Single>,
+}
+
+impl Beginning<'_> {
+    /// At random, as the seed says.
+    pub fn at_random(seed: u64) -> Self {
+        Self { seed, given: None }
+    }
+}
 
 /// What is trained of a denoiser.
 #[derive(Debug, Clone, Default)]
@@ -52,7 +69,7 @@ impl Trainees {
     pub fn of(
         method: &dyn Method,
         model: &Model,
-        seed: u64,
+        Beginning { seed, given }: Beginning<'_>,
         compute: &Compute,
         progress: &mut dyn FnMut(usize, usize) -> Result<()>,
     ) -> Result<Self> {
@@ -72,6 +89,7 @@ impl Trainees {
         if names.is_empty() {
             return Err(nothing_chosen().into());
         }
+        let given = given.map(|single| Given::new(single, model, &names)).transpose()?;
         let mut trainees = Self::default();
         let total = names.len();
         for (at, tensor) in names.into_iter().enumerate() {
@@ -83,7 +101,8 @@ impl Trainees {
                 continue;
             }
             let mut chance = Chance::new(seed, Purpose::Start, &[at as u64]);
-            if let Some(layer) = method.layer(&Base { target: &target, weight }, &mut chance)? {
+            let given = given.as_ref().map(|given| given.span(&target)).transpose()?.flatten();
+            if let Some(layer) = method.layer(&Base { target: &target, weight, given }, &mut chance)? {
                 trainees.layers.insert(target, Arc::from(layer));
             }
         }
@@ -157,6 +176,36 @@ impl Trainees {
         let folded = model.folded(Part::Unet, compute);
         let source = WithTrainees { base: &folded, trainees: self };
         UNet::new(model.checkpoint().unet_config(), &Weights::new(&source))
+    }
+}
+
+/// A PaRa that a training starts from.
+struct Given<'a> {
+    single: &'a Single,
+    bound: Bound,
+}
+
+impl<'a> Given<'a> {
+    /// `names` are those of the weights that are trained.
+    fn new(single: &'a Single, model: &Model, names: &[String]) -> Result<Self> {
+        if !single.is("PaRa") {
+            let message = format!("`{}` is {}, and a PaRa is wanted", single.name(), single.kind());
+            return Err(Problem::new(message).into());
+        }
+        let bound = Bound::new(single, model.names()?, false)?;
+        let is_left_out = |target: &&Target| target.part != Part::Unet || !names.contains(&target.tensor);
+        if let Some(target) = bound.targets().find(is_left_out) {
+            let message = format!("the given PaRa has `{}`, which is not among `layers`", target.module());
+            return Err(Problem::new(message).hint("choose the layers that it was trained with").into());
+        }
+        Ok(Self { single, bound })
+    }
+
+    /// What it takes out of a layer, `[d, r]`.
+    fn span(&self, target: &Target) -> Result<Option<Tensor>> {
+        let Some(layer) = self.bound.layer(self.single, target) else { return Ok(None) };
+        let q = para::span(&self.single.pieces(layer))?.q;
+        basis::tensor(q.as_ref(), &[q.nrows(), q.ncols()], &Device::Cpu).map(Some)
     }
 }
 

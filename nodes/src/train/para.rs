@@ -63,6 +63,9 @@ pub enum Init {
     Random,
     /// Where the weight has least: its last left singular vectors. It needs no ramp.
     Bottom,
+    /// Where a trained PaRa ended: the path of its file. It needs no ramp. Each of its layers has to be among `layers`, and
+    /// to have the rank that is trained; layers that it does not have start at random.
+    Given(String),
 }
 
 /// How the gradient of a PaRa's directions is found.
@@ -112,13 +115,20 @@ impl Method for Para {
         if rank == 0 {
             return Ok(None);
         }
-        let start = match self.init {
-            Init::Random => qr(&chance.normal(&[d, rank])?)?,
-            Init::Bottom => bottom(&base.weight, rank)?,
+        let (start, ramp) = match (&self.init, &base.given) {
+            (Init::Bottom, _) => (bottom(&base.weight, rank)?, 0),
+            (Init::Given(_), Some(given)) => (self.as_given(base, given, rank)?, 0),
+            (Init::Random | Init::Given(_), _) => (qr(&chance.normal(&[d, rank])?)?, self.ramp),
         };
-        let ramp = if self.init == Init::Bottom { 0 } else { self.ramp };
         let (retract, through) = (self.retract, self.orthonormalize);
         Ok(Some(Box::new(ParaLayer::new(&start, base.device(), ramp, retract, through)?)))
+    }
+
+    fn given(&self) -> Option<&str> {
+        match &self.init {
+            Init::Given(path) => Some(path),
+            _ => None,
+        }
     }
 
     fn no_layer(&self) -> Problem {
@@ -141,6 +151,23 @@ impl Method for Para {
             says.push(("layer_set".into(), reading.name().to_owned()));
         }
         Writing { architecture: "para", kohya_names: false, says }
+    }
+}
+
+impl Para {
+    /// The directions of the PaRa that it starts from, if they are as many as are trained.
+    fn as_given(&self, base: &Base<'_>, given: &Tensor, rank: usize) -> Result<Tensor> {
+        let count = given.dim(1)?;
+        if count == rank {
+            return Ok(given.clone());
+        }
+        let message = format!(
+            "the given PaRa takes {count} directions out of `{}`, where {rank} would be trained",
+            base.target.module()
+        );
+        Err(Problem::new(message)
+            .hint("give `rank`, `gamma` and `bound` as they were for its training")
+            .into())
     }
 }
 
@@ -243,12 +270,66 @@ impl TrainedLayer for ParaLayer {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::ops::{Conv2d, Linear};
+    use crate::train::chance::Purpose;
+
+    fn normal(which: u64, shape: &[usize]) -> Tensor {
+        Chance::new(0, Purpose::Start, &[which]).normal(shape).unwrap()
+    }
+
+    /// Some number that a layer gives when three quarters of what `b` `[6, 2]` spans are taken out of it, with its gradient.
+    fn loss(convolves: bool, b: &Tensor, through: Orthonormalize) -> (f64, Tensor) {
+        let start = match through {
+            Orthonormalize::Retraction => qr(b).unwrap(),
+            Orthonormalize::Qr => b.clone(),
+        };
+        let layer = Arc::new(ParaLayer::new(&start, &Device::Cpu, 4, true, through).unwrap());
+        layer.begin_step(3);
+        let (bias, adapt, name) = (Some(normal(2, &[6])), Some(layer.clone() as _), String::new());
+        let y = if convolves {
+            let weight = normal(1, &[6, 3, 3, 3]);
+            let conv = Conv2d { weight, bias, stride: 2, padding: 1, adapt, name };
+            conv.forward(&normal(0, &[2, 3, 5, 5])).unwrap()
+        } else {
+            Linear { weight: normal(1, &[6, 4]), bias, adapt, name }.forward(&normal(0, &[5, 4])).unwrap()
+        };
+        let loss = y.sin().unwrap().sum_all().unwrap();
+        let gradient = loss.backward().unwrap().get(&layer.b).unwrap().clone();
+        (f64::from(loss.to_scalar::<f32>().unwrap()), gradient)
+    }
+
+    #[test]
+    fn the_gradient_of_a_linear_layer_and_of_a_convolution_is_what_small_steps_tell() {
+        const STEP: f64 = 5e-3;
+        let b = qr(&normal(3, &[6, 2])).unwrap();
+        let at = |i: usize| {
+            Tensor::eye(12, DType::F32, &Device::Cpu).unwrap().get(i).unwrap().reshape((6, 2)).unwrap()
+        };
+        for convolves in [false, true] {
+            for through in [Orthonormalize::Retraction, Orthonormalize::Qr] {
+                let gradient =
+                    loss(convolves, &b, through).1.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+                let largest = gradient.iter().fold(0f32, |most, value| most.max(value.abs()));
+                for (i, &found) in gradient.iter().enumerate() {
+                    let [up, down] = [STEP, -STEP]
+                        .map(|step| loss(convolves, &(&b + (at(i) * step).unwrap()).unwrap(), through).0);
+                    let told = (up - down) / (2.0 * STEP);
+                    let off = (told - f64::from(found)).abs();
+                    assert!(
+                        off < 2e-3 * f64::from(largest),
+                        "{through:?} {convolves} {i}: {found}, not {told}"
+                    );
+                }
+            }
+        }
+    }
 
     #[test]
     fn directions_stay_orthonormal_from_step_to_step() {
-        let start =
-            qr(&Chance::new(0, super::super::chance::Purpose::Start, &[]).normal(&[40, 6]).unwrap()).unwrap();
+        let start = qr(&normal(9, &[40, 6])).unwrap();
         let layer = ParaLayer::new(&start, &Device::Cpu, 0, true, Orthonormalize::Retraction).unwrap();
         for far in [0.0, 1e-3, 5e-2, 0.5, 10.0] {
             let moved = (layer.b.as_tensor() + (start.cos().unwrap() * far).unwrap()).unwrap();

@@ -50,6 +50,5 @@ pub(super) fn rank_of(base: &Base<'_>, wanted: usize, cap: Cap) -> Result<usize>
     if gamma.of(d.min(k)) == 0 {
         return Ok(0);
     }
-    let values = basis::singular_values(basis::matrix(&base.weight)?.as_ref())?;
-    Ok(bounded_rank(most, gamma, basis::rank(&values, d, k)))
+    Ok(bounded_rank(most, gamma, basis::rank_of(basis::matrix(&base.weight)?.as_ref())?))
 }

@@ -13,10 +13,10 @@ use candle_core::Tensor;
 use flow_engine::{Digest, Problem, Result, file};
 
 use crate::sdxl::files::WeightFiles;
-use crate::sdxl::write::bytes;
+use crate::sdxl::write::write_all;
 
 /// Raised when the form of these files changes.
-const FORMAT: &str = "1";
+const FORMAT: &str = "2";
 /// Under which name a file has its checksum.
 const CHECKSUM: &str = "checksum";
 /// How many are kept.
@@ -64,7 +64,7 @@ impl States {
         says.insert(CHECKSUM.into(), checksum(&state.tensors, &says)?.to_string());
         fs::create_dir_all(&self.folder)?;
         let path = self.folder.join(format!("step-{:08}.safetensors", state.step));
-        file::write_if_changed(&path, &bytes(&state.tensors, &says)?)?;
+        file::write_with(&path, |file| write_all(file, &state.tensors, &says))?;
         // Those behind this one are of a training with more steps, or damaged.
         let up_to_here = self.files().into_iter().rev().filter(|file| *file <= path);
         for old in up_to_here.skip(GENERATIONS).chain(self.left_over()) {

@@ -288,18 +288,18 @@ impl<'a> Trainer<'a> {
         Ok(())
     }
 
-    /// The values that an adapter's file takes: the smoothed ones, if there are any.
-    ///
-    /// # Errors
-    /// None on a working device.
-    pub fn values(&self) -> Result<BTreeMap<String, Tensor>> {
-        match &self.ema {
-            Some(ema) => Ok(ema.clone()),
-            None => copies(self.optimizer.parameters()),
-        }
+    /// The values that an adapter's file takes: the smoothed ones, if there are any. They are the parameters themselves,
+    /// which the next step moves.
+    pub fn values(&self) -> BTreeMap<String, Tensor> {
+        self.ema.clone().unwrap_or_else(|| self.parameters())
     }
 
-    /// Everything that the next step depends on.
+    fn parameters(&self) -> BTreeMap<String, Tensor> {
+        let parameters = self.optimizer.parameters().iter();
+        parameters.map(|(name, parameter)| (name.clone(), parameter.as_detached_tensor())).collect()
+    }
+
+    /// Everything that the next step depends on. The next step moves it.
     ///
     /// # Errors
     /// None on a working device.
@@ -308,7 +308,7 @@ impl<'a> Trainer<'a> {
             tensors.into_iter().map(|(name, tensor)| (format!("{prefix}{name}"), tensor)).collect::<Vec<_>>()
         };
         let mut tensors: BTreeMap<String, Tensor> = self.optimizer.state();
-        tensors.extend(named(PARAMETER, copies(self.optimizer.parameters())?));
+        tensors.extend(named(PARAMETER, self.parameters()));
         tensors.extend(named(SMOOTH, self.ema.clone().unwrap_or_default()));
         if !self.losses.is_empty() {
             tensors.insert(LOSSES.to_owned(), Tensor::new(self.losses.as_slice(), &Device::Cpu)?);

@@ -12,6 +12,7 @@ use crate::model::Model;
 use crate::picture::png;
 use crate::train::dataset::Batch;
 use crate::train::network::Trainees;
+use crate::train::scalars::Scalars;
 use crate::train::state::States;
 use crate::train::trainer::{Told, Trainer};
 
@@ -23,16 +24,22 @@ pub(super) struct Running<'a> {
     pub states: States,
     /// What is measured with every preview.
     pub questions: Vec<Batch>,
+    /// The curves for TensorBoard, while they can be written.
+    pub scalars: Option<Scalars>,
     pub cx: &'a Cx<'a>,
 }
 
 impl Running<'_> {
     /// Takes the steps that are left, and gives the adapter.
-    pub fn to_the_end(&self, mut trainer: Trainer<'_>) -> Result<Adapter> {
+    pub fn to_the_end(mut self, mut trainer: Trainer<'_>) -> Result<Adapter> {
         let (steps, cx) = (self.node.steps(), self.cx);
         self.go_on(&mut trainer, steps)?;
         let (begun, first) = (Instant::now(), trainer.steps_taken());
         let mut saved = first;
+        if first < steps {
+            let scalars = Scalars::new(self.states.folder(), first);
+            self.scalars = self.curves(scalars);
+        }
         while trainer.steps_taken() < steps {
             if let Err(stopped) = cx.progress(trainer.steps_taken(), steps, "step") {
                 if trainer.steps_taken() > saved {
@@ -66,7 +73,7 @@ impl Running<'_> {
     }
 
     /// Draws a preview. One that cannot be drawn is told; one that is stopped stops the training, at a checkpoint.
-    fn look_or_stop(&self, trainer: &mut Trainer<'_>, step: usize, saved: usize) -> Result<()> {
+    fn look_or_stop(&mut self, trainer: &mut Trainer<'_>, step: usize, saved: usize) -> Result<()> {
         match self.look(trainer, step) {
             Err(error) if error.is::<Cancelled>() => {
                 if step > saved {
@@ -92,19 +99,38 @@ impl Running<'_> {
         trainer.restore(&state)
     }
 
-    fn tell(&self, told: Told, step: usize, seconds: f64) {
-        let metric = |name, value, unit| self.cx.metric(name, value, Some(step as u64), unit);
-        metric("loss", told.loss, "");
-        metric("smoothed loss", told.smoothed, "");
-        metric("learning rate", told.rate, "");
-        metric("gradient norm", told.gradient_norm, "");
-        metric("seconds per step", seconds, "s");
-        metric("time left", seconds * (self.node.steps() - step) as f64, "s");
+    fn tell(&mut self, told: Told, step: usize, seconds: f64) {
+        let numbers = [
+            ("loss", told.loss),
+            ("smoothed loss", told.smoothed),
+            ("learning rate", told.rate),
+            ("gradient norm", told.gradient_norm),
+        ];
+        self.measure(step, &numbers);
+        let left = seconds * (self.node.steps() - step) as f64;
+        for (name, seconds) in [("seconds per step", seconds), ("time left", left)] {
+            self.cx.metric(name, seconds, Some(step as u64), "s");
+        }
+    }
+
+    /// Tells of numbers without a unit, and draws on their curves.
+    fn measure(&mut self, step: usize, numbers: &[(&str, f64)]) {
+        for (name, number) in numbers {
+            self.cx.metric(name, *number, Some(step as u64), "");
+        }
+        let written = self.scalars.take().map(|mut scalars| scalars.write(step, numbers).map(|()| scalars));
+        self.scalars = written.and_then(|scalars| self.curves(scalars));
+    }
+
+    /// The curves, if they could be written; else says so.
+    fn curves(&self, scalars: Result<Scalars>) -> Option<Scalars> {
+        let told = |error| self.cx.warn(format!("TensorBoard gets no more numbers: {error:#}"), None);
+        scalars.map_err(told).ok()
     }
 
     /// The adapter as it stands.
     fn single(&self, trainer: &Trainer<'_>) -> Result<Single> {
-        let (values, says) = (trainer.values()?, self.node.says(self.model, trainer.steps_taken()));
+        let (values, says) = (trainer.values(), self.node.says(self.model, trainer.losses()));
         if let Some(words) = self.trainees.words() {
             return words.file(&self.node.title(), &values, self.node.dtype, says);
         }
@@ -113,10 +139,10 @@ impl Running<'_> {
     }
 
     /// Shows what the model draws by now, and measures the loss on pictures that it does not train on.
-    fn look(&self, trainer: &mut Trainer<'_>, step: usize) -> Result<()> {
+    fn look(&mut self, trainer: &mut Trainer<'_>, step: usize) -> Result<()> {
         if !self.questions.is_empty() {
             let loss = trainer.validate(&self.questions)?;
-            self.cx.metric("validation loss", loss, Some(step as u64), "");
+            self.measure(step, &[("validation loss", loss)]);
         }
         let model = self.model.with(&self.single(trainer)?.into(), Scales::both(1.0), false)?;
         let Some(prompt) = self.node.shown(self.cx)? else { return Ok(()) };
