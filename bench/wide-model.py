@@ -12,7 +12,6 @@ from pathlib import Path
 
 import torch
 from diffusers import UNet2DConditionModel
-from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 small, out = Path(sys.argv[1]), Path(sys.argv[2])
@@ -47,11 +46,7 @@ for name, kind, width, heads in encoders:
         max_position_embeddings=77,
         **{key: said[key] for key in kept},
     )
-    encoder = kind(config)
-    encoder.config.save_pretrained(part / name)
-    # Newer releases of transformers leave the prefix of the first encoder out, which SDXL's files have.
-    named = {k if k.startswith("text_") else f"text_model.{k}": v for k, v in encoder.state_dict().items()}
-    save_file(named, part / name / "model.safetensors")
+    kind(config).save_pretrained(part / name)
 for path in part.glob("tokenizer*/tokenizer_config.json"):
     path.write_text(json.dumps(json.loads(path.read_text()) | {"model_max_length": 77}))
 shutil.rmtree(out, ignore_errors=True)

@@ -16,6 +16,7 @@ use crate::node::grid::Grid;
 use crate::node::load_adapter::LoadAdapter;
 use crate::node::load_images::LoadImages;
 use crate::node::load_sdxl::LoadSDXL;
+use crate::node::loss_curves::LossCurves;
 use crate::node::merge::Merge;
 use crate::node::order_report::OrderReport;
 use crate::node::rank_report::RankReport;
@@ -47,6 +48,7 @@ pub fn registry() -> Registry {
         NodeType::of::<SaveModel>(),
         // training
         NodeType::of::<Train>(),
+        NodeType::of::<LossCurves>(),
         // sampling
         NodeType::of::<DDIMSample>(),
         NodeType::of::<EulerSample>(),

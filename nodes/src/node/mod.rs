@@ -14,6 +14,7 @@ pub mod grid;
 pub mod load_adapter;
 pub mod load_images;
 pub mod load_sdxl;
+pub mod loss_curves;
 pub mod merge;
 pub mod order_report;
 mod place;

@@ -328,7 +328,7 @@ impl Train {
             ("base_model".to_owned(), model.name()),
             ("method".to_owned(), self.method.method().name().to_owned()),
             ("steps".to_owned(), losses.len().to_string()),
-            ("loss_curve".to_owned(), curve::written(losses)),
+            (curve::LOSS_CURVE.to_owned(), curve::written(losses)),
             ("seed".to_owned(), self.seed.to_string()),
             ("learning_rate".to_owned(), self.rate().to_string()),
         ]);

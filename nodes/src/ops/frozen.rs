@@ -2,9 +2,13 @@
 //!
 //! candle computes the gradient of both factors of a product and keeps them, the frozen one's too: half as much work
 //! again, and the memory of the whole model. Here the weight is inside the operation and not an argument of it, so
-//! only the input's gradient is computed. On a CPU in float32; elsewhere it is candle's own.
+//! only the input's gradient is computed: on a CPU in float32, and for linear layers on every other device. Elsewhere a
+//! convolution is candle's own.
 
-use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor};
+use candle_core::backend::BackendStorage;
+use candle_core::{
+    CpuStorage, CudaStorage, CustomOp1, DType, Layout, MetalStorage, Result, Shape, Storage, Tensor,
+};
 use rayon::prelude::*;
 
 use super::conv::{PATCHES, Patches, contiguous_f32};
@@ -14,6 +18,11 @@ use super::product::{Product, View};
 /// own.
 pub(super) fn is_frozen(x: &Tensor, weight: &Tensor) -> bool {
     x.track_op() && !weight.track_op() && x.device().is_cpu() && x.dtype() == DType::F32
+}
+
+/// Whether a linear layer is frozen: off the CPU in every type.
+pub(super) fn is_frozen_linear(x: &Tensor, weight: &Tensor) -> bool {
+    is_frozen(x, weight) || (x.track_op() && !weight.track_op() && !x.device().is_cpu())
 }
 
 /// `x Wᵀ`: `x` `[n, d_in]`, frozen `weight` `[d_out, d_in]`; gives `[n, d_out]`.
@@ -42,9 +51,37 @@ impl CustomOp1 for FrozenLinear {
         Ok((CpuStorage::F32(out), Shape::from((n, d_out))))
     }
 
+    fn cuda_fwd(&self, x: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        let (weight, weight_layout) = self.weight.storage_and_layout();
+        match &*weight {
+            Storage::Cuda(weight) => by_device((x, layout), (weight, weight_layout)),
+            _ => candle_core::bail!("{ELSEWHERE}"),
+        }
+    }
+
+    fn metal_fwd(&self, x: &MetalStorage, layout: &Layout) -> Result<(MetalStorage, Shape)> {
+        let (weight, weight_layout) = self.weight.storage_and_layout();
+        match &*weight {
+            Storage::Metal(weight) => by_device((x, layout), (weight, weight_layout)),
+            _ => candle_core::bail!("{ELSEWHERE}"),
+        }
+    }
+
     fn bwd(&self, _: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
         grad.contiguous()?.matmul(&self.weight).map(Some)
     }
+}
+
+const ELSEWHERE: &str = "a frozen weight is on another device than its input";
+
+/// `x Wᵀ` by the device's own product.
+fn by_device<S: BackendStorage>(
+    (x, x_layout): (&S, &Layout),
+    (weight, weight_layout): (&S, &Layout),
+) -> Result<(S, Shape)> {
+    let ((n, d_in), (d_out, _)) = (x_layout.shape().dims2()?, weight_layout.shape().dims2()?);
+    let product = x.matmul(weight, (1, n, d_out, d_in), x_layout, &weight_layout.transpose(0, 1)?)?;
+    Ok((product, Shape::from((n, d_out))))
 }
 
 /// Cross-correlation of `x` `[b, c_in, h, w]` with a frozen `weight` `[c_out, c_in, kernel, kernel]`.
@@ -185,7 +222,28 @@ impl CustomOp1 for FrozenBias {
 fn with_values<T>(tensor: &Tensor, f: impl FnOnce(&[f32]) -> T) -> Result<T> {
     let (storage, layout) = tensor.storage_and_layout();
     match &*storage {
-        candle_core::Storage::Cpu(storage) => Ok(f(contiguous_f32(storage, layout)?)),
-        _ => candle_core::bail!("a frozen weight is on another device than its input"),
+        Storage::Cpu(storage) => Ok(f(contiguous_f32(storage, layout)?)),
+        _ => candle_core::bail!("{ELSEWHERE}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+
+    /// No other device is here: the same lines with the storage of a CPU.
+    #[test]
+    fn a_frozen_linear_layer_by_the_devices_own_product_is_the_layer() {
+        let x = Tensor::rand(-1f32, 1., (5, 7), &Device::Cpu).unwrap();
+        let weight = Tensor::rand(-1f32, 1., (3, 7), &Device::Cpu).unwrap();
+        let expected =
+            x.matmul(&weight.t().unwrap()).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let ((x, x_layout), (weight, weight_layout)) = (x.storage_and_layout(), weight.storage_and_layout());
+        let (Storage::Cpu(x), Storage::Cpu(weight)) = (&*x, &*weight) else { panic!("a CPU is one") };
+        let (found, shape) = by_device((x, x_layout), (weight, weight_layout)).unwrap();
+        assert_eq!(shape.dims(), [5, 3]);
+        assert_eq!(found.as_slice::<f32>().unwrap(), expected);
     }
 }

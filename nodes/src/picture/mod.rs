@@ -1,11 +1,12 @@
 //! Pictures on a wire, and how they come from files and go into them.
 //!
 //! [`find`] tells which files are meant, [`read`] turns them into pictures, [`png`] turns pictures into files that say how they were
-//! made, [`sheet`] puts many pictures on one with [`text`] beside them; `stored` are pictures in the store. Nothing
+//! made, [`sheet`] puts many pictures on one with [`text`] beside them, [`plot`] draws lines; `stored` are pictures in the store. Nothing
 //! here knows a graph.
 
 pub mod find;
 pub mod generation;
+pub mod plot;
 pub mod png;
 pub mod read;
 pub mod sheet;

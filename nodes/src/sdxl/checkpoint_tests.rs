@@ -184,6 +184,20 @@ fn autoencoders_with_the_old_names_are_the_same_autoencoder() {
 }
 
 #[test]
+fn text_encoders_without_the_module_around_them_are_the_same_text_encoders() {
+    let folder = copy();
+    change(folder.path(), "text_encoder/model.safetensors", |tensors| {
+        let bare = |(name, tensor): (String, Tensor)| (name.replace("text_model.", ""), tensor);
+        *tensors = std::mem::take(tensors).into_iter().map(bare).collect();
+    });
+    let shapes = |folder: &Path| {
+        let checkpoint = Checkpoint::open(folder).unwrap();
+        checkpoint.weights(Part::TextEncoder).shapes().map(|(name, _)| name.to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(shapes(folder.path()), shapes(&mini()));
+}
+
+#[test]
 fn networks_do_not_run_in_integers() {
     let compute = Compute { device: Device::Cpu, dtype: DType::U8 };
     let said = format!("{:#}", Checkpoint::open(&mini()).unwrap().load_unet(&compute).unwrap_err());

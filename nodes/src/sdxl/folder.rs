@@ -8,7 +8,7 @@ use flow_engine::{Problem, Result};
 use super::files::{READ_TYPES, WeightFiles};
 use super::part::Part;
 use super::single_file::Shapes;
-use super::vae;
+use super::{text_encoder, vae};
 
 /// The weights of `parts`, or why they cannot be opened: one reason for each.
 pub(super) fn open(folder: &Path, parts: &[Part]) -> Result<BTreeMap<Part, WeightFiles>> {
@@ -32,7 +32,11 @@ pub(super) fn open_part(folder: &Path, part: Part) -> Result<WeightFiles> {
 /// Weights with diffusers' names as they are called today, without what is no weight.
 pub(super) fn todays(part: Part, files: WeightFiles) -> WeightFiles {
     let files = files.without(|name| name.ends_with("position_ids"));
-    if part == Part::Vae { files.renamed(vae::todays_name) } else { files }
+    match part {
+        Part::Vae => files.renamed(vae::todays_name),
+        Part::TextEncoder | Part::TextEncoder2 => files.renamed(text_encoder::usual_name),
+        Part::Unet => files,
+    }
 }
 
 /// Everything by which a part's files differ from what its network wants.

@@ -307,6 +307,13 @@ impl Block {
     }
 }
 
+/// The usual names of tensors that transformers 5 saves without the module around them.
+pub(crate) fn usual_name(name: &str) -> String {
+    let is_bare =
+        ["embeddings.", "encoder.", "final_layer_norm."].iter().any(|begin| name.starts_with(begin));
+    if is_bare { format!("text_model.{name}") } else { name.to_owned() }
+}
+
 #[cfg(test)]
 mod tests {
     use super::pooled_position;

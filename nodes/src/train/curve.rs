@@ -1,5 +1,7 @@
 //! How the loss went, short enough to stand in the metadata of an adapter's file.
 
+/// Under which name metadata have it.
+pub const LOSS_CURVE: &str = "loss_curve";
 /// The most points that a curve has.
 const POINTS: usize = 100;
 

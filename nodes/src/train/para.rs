@@ -174,23 +174,28 @@ impl Para {
 /// Columns brought back to an orthonormal basis by `B <- 1.5 B - 0.5 B BᵀB`, which squares what is missing each time: two
 /// sweeps do after a step of usual length, and a long one takes more. None, if they are orthonormal. Columns longer than √3
 /// would never come back, and are decomposed.
+///
+/// A sweep multiplies `B` from the right by `T = 1.5 - 0.5 G`, and its Gram matrix `G` becomes `T G T`: the sweeps are made on
+/// matrices `[r, r]`, and `B` itself is multiplied once.
 fn retracted(start: &Tensor) -> Result<Option<Tensor>> {
     const SWEEPS: usize = 12;
     const ORTHONORMAL: f32 = 1e-6;
     let one = Tensor::eye(start.dim(1)?, DType::F32, start.device())?;
-    let mut b = start.clone();
-    for sweep in 0..SWEEPS {
-        let gram = b.t()?.contiguous()?.matmul(&b)?;
+    let mut gram = start.t()?.contiguous()?.matmul(start)?;
+    let mut turn: Option<Tensor> = None;
+    for _ in 0..SWEEPS {
         let off = (&gram - &one)?.abs()?.max_all()?.to_scalar::<f32>()?;
         if off < ORTHONORMAL {
-            return Ok((sweep > 0).then_some(b));
+            break;
         }
         if off > 1.0 {
-            return qr(&b).map(Some);
+            return qr(start).map(Some);
         }
-        b = ((&b * 1.5)? - (b.matmul(&gram)? * 0.5)?)?;
+        let sweep = ((&one * 1.5)? - (&gram * 0.5)?)?;
+        gram = sweep.matmul(&gram)?.matmul(&sweep)?;
+        turn = Some(turn.map_or(Ok(sweep.clone()), |turn| turn.matmul(&sweep))?);
     }
-    Ok(Some(b))
+    Ok(turn.map(|turn| start.matmul(&turn)).transpose()?)
 }
 
 /// The last `rank` left singular vectors of a weight, `[d, rank]`.

@@ -1,0 +1,159 @@
+//! Lines over a plane, as a picture.
+
+use anyhow::anyhow;
+use epaint_default_fonts::HACK_REGULAR;
+use flow_engine::Result;
+use image::RgbImage;
+use plotters::prelude::*;
+use plotters::style::{FontStyle, register_font};
+
+/// A line.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Line {
+    /// What the legend calls it.
+    pub name: String,
+    /// Where it goes, from left to right.
+    pub points: Vec<(f64, f64)>,
+    /// The same with less noise, if it is to be drawn: then `points` are drawn faintly.
+    pub smooth: Option<Vec<(f64, f64)>>,
+}
+
+/// A plot of lines whose values are not negative.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plot<'a> {
+    /// Words above it.
+    pub title: &'a str,
+    /// What the axes say, x and y.
+    pub axes: [&'a str; 2],
+    /// The lines.
+    pub lines: &'a [Line],
+    /// Width and height in pixels.
+    pub size: (u32, u32),
+}
+
+/// Colours that people with any colour vision tell apart (Okabe and Ito 2008), black last.
+pub const COLOURS: [RGBColor; 8] = [
+    RGBColor(0, 114, 178),
+    RGBColor(213, 94, 0),
+    RGBColor(0, 158, 115),
+    RGBColor(204, 121, 167),
+    RGBColor(230, 159, 0),
+    RGBColor(86, 180, 233),
+    RGBColor(240, 228, 66),
+    RGBColor(0, 0, 0),
+];
+const FONT: &str = "sans-serif";
+
+impl Plot<'_> {
+    /// Draws it.
+    ///
+    /// # Errors
+    /// A size without room for the axes.
+    pub fn draw(&self) -> Result<RgbImage> {
+        let (width, height) = self.size;
+        let mut bytes = vec![255; width as usize * height as usize * 3];
+        self.draw_into(&mut bytes).map_err(|error| anyhow!("the plot cannot be drawn: {error}"))?;
+        RgbImage::from_raw(width, height, bytes).ok_or_else(|| anyhow!("a plot of the wrong size"))
+    }
+
+    fn draw_into(&self, bytes: &mut [u8]) -> std::result::Result<(), Box<dyn std::error::Error + '_>> {
+        register_font(FONT, FontStyle::Normal, HACK_REGULAR).map_err(|_| "its font cannot be read")?;
+        let canvas = BitMapBackend::with_buffer(bytes, self.size).into_drawing_area();
+        canvas.fill(&WHITE)?;
+        let text = (self.size.1 / 26).max(10);
+        let (right, top) = self.ends();
+        let mut chart = ChartBuilder::on(&canvas)
+            .caption(self.title, (FONT, text * 5 / 4))
+            .margin(text)
+            .x_label_area_size(text * 5 / 2)
+            .y_label_area_size(text * 4)
+            .build_cartesian_2d(0.0..right, 0.0..top)?;
+        let [x, y] = self.axes;
+        chart
+            .configure_mesh()
+            .light_line_style(TRANSPARENT)
+            .bold_line_style(BLACK.mix(0.12))
+            .label_style((FONT, text))
+            .x_desc(x)
+            .y_desc(y)
+            .draw()?;
+        for (line, colour) in self.lines.iter().zip(COLOURS.iter().cycle()) {
+            let strong = ShapeStyle { color: colour.to_rgba(), filled: true, stroke_width: 2 };
+            if let Some(smooth) = &line.smooth {
+                chart.draw_series(LineSeries::new(line.points.iter().copied(), colour.mix(0.25)))?;
+                name(chart.draw_series(LineSeries::new(smooth.iter().copied(), strong))?, line, strong, text);
+            } else {
+                name(
+                    chart.draw_series(LineSeries::new(line.points.iter().copied(), strong))?,
+                    line,
+                    strong,
+                    text,
+                );
+            }
+        }
+        chart
+            .configure_series_labels()
+            .label_font((FONT, text))
+            .background_style(WHITE.mix(0.8))
+            .border_style(BLACK.mix(0.12))
+            .legend_area_size(text * 2)
+            .draw()?;
+        Ok(canvas.present()?)
+    }
+
+    /// Where the axes end.
+    fn ends(&self) -> (f64, f64) {
+        let points = self.lines.iter().flat_map(|line| &line.points);
+        let (right, top) = points.fold((0f64, 0f64), |(right, top), &(x, y)| (right.max(x), top.max(y)));
+        let some = |end: f64| if end > 0.0 && end.is_finite() { end * 1.04 } else { 1.0 };
+        (some(right), some(top))
+    }
+}
+
+/// Puts a line into the legend.
+fn name<'a, DB: DrawingBackend + 'a>(
+    drawn: &mut plotters::chart::SeriesAnno<'a, DB>,
+    line: &Line,
+    style: ShapeStyle,
+    text: u32,
+) {
+    let long = text as i32 * 3 / 2;
+    drawn.label(&line.name).legend(move |(x, y)| PathElement::new([(x, y), (x + long, y)], style));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_falling_line_falls_and_the_legend_names_it() {
+        let points: Vec<_> = (0..=10).map(|x| (f64::from(x), f64::from(10 - x))).collect();
+        let flat = Line { name: "flat".into(), points: vec![(0.0, 2.0), (10.0, 2.0)], smooth: None };
+        let falls = Line { name: "falls".into(), points: points.clone(), smooth: Some(points) };
+        let lines = [flat, falls];
+        let plot = Plot { title: "two lines", axes: ["x", "y"], lines: &lines, size: (480, 320) };
+        let drawn = plot.draw().unwrap();
+        let RGBColor(r, g, b) = COLOURS[1];
+        let mut found: Vec<_> = drawn
+            .enumerate_pixels()
+            .filter(|(.., pixel)| pixel.0 == [r, g, b])
+            .map(|(x, y, _)| (x, y))
+            .collect();
+        found.sort_unstable();
+        let (first, middle) = (found[0], found[found.len() / 2]);
+        assert!(
+            found.len() > 300 && middle.0 > first.0 + 80 && middle.1 > first.1 + 80,
+            "{first:?} {middle:?}"
+        );
+        assert!(drawn != Plot { title: "another", ..plot.clone() }.draw().unwrap());
+    }
+
+    #[test]
+    fn nothing_to_draw_is_drawn_as_axes_alone() {
+        let empty = Line { name: "empty".into(), points: Vec::new(), smooth: None };
+        for lines in [vec![], vec![empty]] {
+            let plot = Plot { title: "", axes: ["x", "y"], lines: &lines, size: (200, 160) };
+            assert!(plot.draw().unwrap().pixels().any(|pixel| pixel.0 != [255; 3]));
+        }
+    }
+}
