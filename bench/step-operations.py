@@ -3,7 +3,8 @@
     python step-operations.py MODEL RANK
 
 A product of [n, a] and [a, b] is 2nab operations, and so is each gradient of it that is wanted: one of a frozen layer,
-both of a LoRA's two. A PaRa takes six products with its basis, and two for the basis' gradient.
+both of a LoRA's two. A PaRa takes six products with its basis, and two for the basis'
+gradient.
 """
 
 import json
@@ -22,7 +23,7 @@ extra = {"lora": 0, "para": 0}
 def count(layer, inputs, output):
     n, d_in, d_out = output.numel() // output.shape[-1], layer.in_features, layer.out_features
     extra["lora"] += 6 * n * rank * (d_in + d_out)
-    extra["para"] += 12 * n * rank * d_out
+    extra["para"] += 16 * n * rank * d_out
 
 
 for name, layer in unet.named_modules():

@@ -138,6 +138,26 @@ fn a_training_draws_curves_for_tensorboard_and_into_its_file() {
 }
 
 #[test]
+fn loss_curves_are_drawn_of_adapters_that_say_how_they_were_trained() {
+    let workshop = Workshop::new();
+    graph(&workshop, r#"method: Lora(rank: 1, layers: SAO), steps: 3"#);
+    let text = fs::read_to_string(workshop.path("graphs/test.ron")).unwrap();
+    let other = adapter("red_cartoon.lora");
+    let curves = format!(
+        r#", "curves": SaveImages(images: "plot", path: "out/curves.png"), "plot": LossCurves(adapters: ["bear"]),
+        "other": LoadAdapter(path: {other:?}) }})"#
+    );
+    let text = text.replace("\n})", &curves);
+    fs::write(workshop.path("graphs/test.ron"), &text).unwrap();
+    workshop.run(&[]);
+    let plot = image::open(workshop.path("out/curves.png")).unwrap();
+    assert_eq!((plot.width(), plot.height()), (800, 480));
+    fs::write(workshop.path("graphs/test.ron"), text.replace(r#"["bear"]"#, r#"["bear", "other"]"#)).unwrap();
+    let call = workshop.call("run", &[]);
+    assert!(call.stderr.contains("`red_cartoon` does not say how its loss went"), "{}", call.stderr);
+}
+
+#[test]
 fn every_method_trains_and_its_file_is_applied_as_it_was_trained() {
     for method in [
         r#"Para(gamma: "1/8", ramp: 0)"#,
@@ -196,7 +216,7 @@ fn what_cannot_be_trained_is_refused_with_what_to_do() {
             "`nowhere.safetensors` does not exist",
         ),
         (r#"prompt: "x", method: Para(init: Given("LORA"))"#, "and a PaRa is wanted"),
-        (r#"prompt: "x", method: Para(init: Given("PARA"), rank: 3)"#, "where 1 would be trained"),
+        (r#"prompt: "x", method: Para(init: Given("PARA"), rank: 3)"#, "where 0 would be trained"),
         (r#"prompt: "x", method: Para(init: Given("PARA"), layers: SAO)"#, "which is not among `layers`"),
         (r#"method: Lora()"#, "nothing says what the pictures show"),
         (r#"captions: true, method: Lora()"#, "these pictures have no caption: `00`, `01`"),

@@ -75,9 +75,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Lets freed memory wait before the system gets it back.
 ///
-/// A training step frees in the end what the next one takes at once, and the system clears every page on the way: a fifth
-/// of the time of a step, where they are given back after a hundredth of a second, as the
-/// allocator would have it. `MIMALLOC_PURGE_DELAY` says another time, in milliseconds.
+/// A training step frees in the end what the next one takes at once, and the system clears every page on the way. With the
+/// allocator's own second, ten steps of SDXL's widths had 228,000 page faults, with these ten 27,000.
+/// `MIMALLOC_PURGE_DELAY` says another time, in milliseconds.
 fn settle_memory() {
     /// `mi_option_purge_delay`, which the crate has no name for.
     const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;

@@ -12,8 +12,8 @@ use crate::train::curve::LOSS_CURVE;
 
 /// Draw the loss curves of trained adapters, which their files hold.
 ///
-/// Each point is the mean of a hundredth of the training's steps, drawn faintly, with a running mean on top of it. The loss
-/// of one step says little: it hangs on the timestep that was drawn.
+/// Each point is the mean of some steps, so that there are at most a hundred, drawn faintly with a running mean on top. The
+/// loss of one step says little: it depends on the timestep that was drawn.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LossCurves {

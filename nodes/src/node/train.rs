@@ -27,6 +27,7 @@ use crate::train::method::TrainMethod;
 use crate::train::network::{Beginning, Trainees};
 use crate::train::objective::Objective;
 use crate::train::optimizer::AdamWSettings;
+use crate::train::scalars::Scalars;
 use crate::train::schedule::RateSchedule;
 use crate::train::state::States;
 use crate::train::trainer::{Course, Trainer};
@@ -286,9 +287,9 @@ impl Train {
         let course = self.course(&model);
         let trainer = Trainer::new(&trainees, load, (&data, drawing), objective, course, &compute)?;
         let states = self.states(&model, cx)?;
-        let run =
-            Running { node: self, model: &model, trainees: &trainees, states, questions, scalars: None, cx };
-        run.to_the_end(trainer)
+        let scalars = Some(Scalars::new(states.folder()));
+        let run = Running { node: self, model: &model, trainees: &trainees, states, questions, scalars, cx };
+        run.finish(trainer)
     }
 
     /// Where this training's checkpoints are.
@@ -302,6 +303,7 @@ impl Train {
         use flow_engine::Value as _;
         let mut fields = serde_json::to_value(self)?;
         if let Some(fields) = fields.as_object_mut() {
+            fields.insert("gradient_checkpointing".to_owned(), self.recomputes(model).into());
             let is_left_out = |name: &&str| self.schedule == RateSchedule::Constant || *name != "steps";
             NOT_IN_KEY.iter().filter(|name| is_left_out(name)).for_each(|name| drop(fields.remove(*name)));
         }

@@ -1,7 +1,8 @@
 //! Gradient checkpointing (Chen et al. 2016, arXiv 1604.06174): a network in segments, of which only what goes in and
 //! out is kept for the gradient; the inside of each is computed once more when the walk back comes to it.
 //!
-//! It takes about a third more work, and the memory of the largest segment in the place of all of them. Where a segment
+//! It takes about a third more work, and the memory of the largest segment and of what is between them in the place of
+//! all of it. Where a segment
 //! neither trains anything nor gets what does, nothing is kept or computed again.
 
 use std::cell::RefCell;
@@ -22,16 +23,19 @@ pub struct Segments<'n> {
 #[derive(Debug, Default)]
 struct Walked<'n> {
     segments: Vec<Segment<'n>>,
-    /// What came in from outside of all segments and has a history of its own, with what stands for it inside.
-    outside: HashMap<TensorId, (Tensor, Var)>,
+    /// What stands inside of segments for a tensor from between them.
+    leaves: HashMap<TensorId, Tensor>,
 }
 
 /// One segment, ready to be computed again.
 struct Segment<'n> {
     inputs: Vec<Tensor>,
     output: Var,
-    compute: Box<dyn Fn(&[Tensor]) -> Result<Tensor> + 'n>,
+    compute: Box<Inside<'n>>,
 }
+
+/// From a segment's inputs to its output.
+type Inside<'n> = dyn Fn(&[Tensor]) -> Result<Tensor> + 'n;
 
 impl std::fmt::Debug for Segment<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -79,21 +83,15 @@ impl<'n> Segments<'n> {
     /// # Errors
     /// A device without room.
     pub fn backward(self, loss: &Tensor, parameters: &[&Var]) -> Result<Vec<Option<Tensor>>> {
-        let Walked { segments, outside } = self.walked.map(RefCell::into_inner).unwrap_or_default();
-        let inside = segments.iter().map(|segment| &segment.output);
-        let inside = inside.chain(outside.values().map(|(_, leaf)| leaf));
-        let wanted = parameters.iter().copied().chain(inside).map(|leaf| leaf.as_tensor().clone());
+        let Walked { segments, .. } = self.walked.map(RefCell::into_inner).unwrap_or_default();
+        let outputs = segments.iter().map(|segment| &segment.output);
+        let wanted = parameters.iter().copied().chain(outputs).map(|leaf| leaf.id());
         let mut sums = Sums { wanted: wanted.collect(), sums: HashMap::new() };
         sums.add(&loss.backward()?)?;
         for Segment { inputs, output, compute } in segments.into_iter().rev() {
             // A segment whose output the loss does not depend on.
             let Some(gradient) = sums.take(&output) else { continue };
             sums.add(&seeded(&compute(&inputs)?, &gradient)?.backward()?)?;
-        }
-        for (tensor, leaf) in outside.values() {
-            if let Some(gradient) = sums.take(leaf) {
-                sums.add(&seeded(tensor, &gradient)?.backward()?)?;
-            }
         }
         Ok(parameters.iter().map(|parameter| sums.take(parameter)).collect())
     }
@@ -105,12 +103,16 @@ impl Walked<'_> {
         if input.is_variable() || !input.track_op() {
             return Ok(input.clone());
         }
-        if let Some((_, leaf)) = self.outside.get(&input.id()) {
-            return Ok(leaf.as_tensor().clone());
+        if let Some(leaf) = self.leaves.get(&input.id()) {
+            return Ok(leaf.clone());
         }
-        let leaf = Var::from_tensor(&input.detach())?;
-        self.outside.insert(input.id(), (input.clone(), leaf.clone()));
-        Ok(leaf.into_inner())
+        // What comes from between segments is the output of one that has its whole history already.
+        let (output, history) = (Var::from_tensor(&input.detach())?, input.clone());
+        let leaf = output.as_tensor().clone();
+        self.leaves.insert(input.id(), leaf.clone());
+        let compute = Box::new(move |_: &[Tensor]| Ok(history.clone()));
+        self.segments.push(Segment { inputs: Vec::new(), output, compute });
+        Ok(leaf)
     }
 }
 
@@ -121,21 +123,21 @@ fn seeded(output: &Tensor, gradient: &Tensor) -> Result<Tensor> {
 
 /// Gradients that come together from several walks.
 struct Sums {
-    wanted: Vec<Tensor>,
+    wanted: Vec<TensorId>,
     sums: HashMap<TensorId, Tensor>,
 }
 
 impl Sums {
     fn add(&mut self, found: &GradStore) -> Result<()> {
         for leaf in &self.wanted {
-            let Some(gradient) = found.get(leaf) else { continue };
+            let Some(gradient) = found.get_id(*leaf) else { continue };
             // A gradient may hold the history that it came through.
             let gradient = gradient.detach();
-            let sum = match self.sums.remove(&leaf.id()) {
+            let sum = match self.sums.remove(leaf) {
                 Some(sum) => (sum + gradient)?,
                 None => gradient,
             };
-            self.sums.insert(leaf.id(), sum);
+            self.sums.insert(*leaf, sum);
         }
         Ok(())
     }
@@ -155,7 +157,8 @@ mod tests {
         Var::new(values, &Device::Cpu).unwrap()
     }
 
-    /// Two segments with a way around the second, a parameter outside of both, and one that is used twice.
+    /// Two segments with a way around the second, something between them, a parameter outside of both, and one that is
+    /// used twice.
     fn network<'n>(
         [outer, shared, last]: &'n [Var; 3],
         x: &Tensor,
@@ -164,7 +167,8 @@ mod tests {
         let before = (x * outer.as_tensor())?;
         let first =
             segments.run(&[&before, x], |inputs| Ok(((&inputs[0] * shared.as_tensor())? + &inputs[1])?))?;
-        let second = segments.run(&[&first, &before], |inputs| {
+        let between = (first.cos()? * outer.as_tensor())?;
+        let second = segments.run(&[&between, &before], |inputs| {
             Ok(((inputs[0].sqr()? * shared.as_tensor())?.sin()? + (&inputs[1] * last.as_tensor())?)?)
         })?;
         Ok((second + first)?.sqr()?.sum_all()?)

@@ -105,7 +105,7 @@ impl Plot<'_> {
     fn ends(&self) -> (f64, f64) {
         let points = self.lines.iter().flat_map(|line| &line.points);
         let (right, top) = points.fold((0f64, 0f64), |(right, top), &(x, y)| (right.max(x), top.max(y)));
-        let some = |end: f64| if end > 0.0 && end.is_finite() { end * 1.04 } else { 1.0 };
+        let some = |end: f64| if end > 0.0 && (end * 1.04).is_finite() { end * 1.04 } else { 1.0 };
         (some(right), some(top))
     }
 }

@@ -15,7 +15,7 @@ pub fn points(losses: &[f32]) -> Vec<(usize, f64)> {
     ends.zip(losses.chunks(span)).map(|(end, span)| (end, mean(span))).collect()
 }
 
-/// The curve as metadata say it: `[[10,0.123],[20,0.101]]`, five digits each.
+/// The curve as metadata say it: `[[10,0.123],[20,0.101]]`, five decimals each.
 pub fn written(losses: &[f32]) -> String {
     let points = points(losses).into_iter().map(|(step, loss)| format!("[{step},{loss:.5}]"));
     format!("[{}]", points.collect::<Vec<_>>().join(","))

@@ -76,19 +76,7 @@ impl Trainees {
         if let Some(settings) = method.words() {
             return Ok(Self::of_words(Words::new(settings, model, seed, compute)?));
         }
-        let selection = method.layers().map(Layers::compile).transpose()?;
-        let is_chosen = |name: &str| selection.as_ref().is_none_or(|selection| selection.holds(name));
-        let module = |tensor: &str| tensor.rsplit_once('.').map_or(tensor, |(module, _)| module).to_owned();
-        let shapes = model.names()?.shapes(Part::Unet);
-        let is_trained = |name: &str, shape: &[usize]| match method.trains_tensors() {
-            true => is_chosen(&module(name)),
-            false => shape.len() >= 2 && name.ends_with(".weight") && is_chosen(&module(name)),
-        };
-        let names: Vec<String> =
-            shapes.filter(|(name, shape)| is_trained(name, shape)).map(|(name, _)| name.to_owned()).collect();
-        if names.is_empty() {
-            return Err(nothing_chosen().into());
-        }
+        let names = chosen(method, model)?;
         let given = given.map(|single| Given::new(single, model, &names)).transpose()?;
         let mut trainees = Self::default();
         let total = names.len();
@@ -179,6 +167,29 @@ impl Trainees {
     }
 }
 
+/// The names of the weights that a method trains.
+fn chosen(method: &dyn Method, model: &Model) -> Result<Vec<String>> {
+    let selection = method.layers().map(Layers::compile).transpose()?;
+    let is_chosen = |name: &str| selection.as_ref().is_none_or(|selection| selection.holds(name));
+    let module = |tensor: &str| tensor.rsplit_once('.').map_or(tensor, |(module, _)| module).to_owned();
+    let shapes = model.names()?.shapes(Part::Unet);
+    let is_trained = |name: &str, shape: &[usize]| match method.trains_tensors() {
+        true => is_chosen(&module(name)),
+        false => shape.len() >= 2 && name.ends_with(".weight") && is_chosen(&module(name)),
+    };
+    let names: Vec<String> =
+        shapes.filter(|(name, shape)| is_trained(name, shape)).map(|(name, _)| name.to_owned()).collect();
+    if names.is_empty() { Err(nothing_chosen().into()) } else { Ok(names) }
+}
+
+/// Refuses an adapter that a method cannot start from, as far as names and shapes tell.
+///
+/// # Errors
+/// An adapter that is no PaRa, is for another model, or has layers that are not trained.
+pub fn check_given(single: &Single, method: &dyn Method, model: &Model) -> Result<()> {
+    Given::new(single, model, &chosen(method, model)?).map(drop)
+}
+
 /// A PaRa that a training starts from.
 struct Given<'a> {
     single: &'a Single,
@@ -192,8 +203,14 @@ impl<'a> Given<'a> {
             let message = format!("`{}` is {}, and a PaRa is wanted", single.name(), single.kind());
             return Err(Problem::new(message).into());
         }
-        let bound = Bound::new(single, model.names()?, false)?;
-        let is_left_out = |target: &&Target| target.part != Part::Unet || !names.contains(&target.tensor);
+        let bound = Bound::new(single, model.names()?, false).map_err(|misfit| {
+            Problem::new(format!("{misfit:#}")).hint("start from a PaRa that was trained for this model")
+        })?;
+        if let Some(target) = bound.targets().find(|target| target.part != Part::Unet) {
+            let message = format!("the given PaRa has `{}` of the text encoders", target.module());
+            return Err(Problem::new(message).hint("only the denoiser's layers are trained").into());
+        }
+        let is_left_out = |target: &&Target| !names.contains(&target.tensor);
         if let Some(target) = bound.targets().find(is_left_out) {
             let message = format!("the given PaRa has `{}`, which is not among `layers`", target.module());
             return Err(Problem::new(message).hint("choose the layers that it was trained with").into());

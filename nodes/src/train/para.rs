@@ -112,7 +112,7 @@ impl Method for Para {
     fn layer(&self, base: &Base<'_>, chance: &mut Chance) -> Result<Option<Box<dyn TrainedLayer>>> {
         let (d, _) = base.sides();
         let rank = rank_of(base, self.rank, self.bound.cap(self.gamma))?;
-        if rank == 0 {
+        if rank == 0 && base.given.is_none() {
             return Ok(None);
         }
         let (start, ramp) = match (&self.init, &base.given) {

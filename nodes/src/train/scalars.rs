@@ -5,39 +5,46 @@
 
 use std::fs::{self, File};
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use flow_engine::Result;
 
-/// An event file that is written to.
+/// An event file, which is begun with the first numbers.
 #[derive(Debug)]
 pub struct Scalars {
-    file: File,
+    folder: PathBuf,
+    file: Option<File>,
 }
 
 impl Scalars {
-    /// A new file in `folder`, for the steps behind `step`: of what earlier files say of these, TensorBoard shows nothing.
-    ///
-    /// # Errors
-    /// A folder that takes no files.
-    pub fn new(folder: &Path, step: usize) -> Result<Self> {
-        fs::create_dir_all(folder)?;
-        let now = now();
-        let name = format!("events.out.tfevents.{:020}.{}.flow", (now * 1e6) as u64, std::process::id());
-        let mut file = File::create_new(folder.join(name))?;
-        file.write_all(&record(&version(now)))?;
-        file.write_all(&record(&start(now, step)))?;
-        Ok(Self { file })
+    /// A new file in `folder`. From its first step on, TensorBoard shows it in the place of earlier files.
+    pub fn new(folder: &Path) -> Self {
+        Self { folder: folder.to_owned(), file: None }
     }
 
     /// Writes numbers of a step, by their names.
     ///
     /// # Errors
-    /// A full disk.
+    /// A folder that takes no files, a full disk.
     pub fn write(&mut self, step: usize, numbers: &[(&str, f64)]) -> Result<()> {
-        Ok(self.file.write_all(&record(&summary(now(), step, numbers)))?)
+        if self.file.is_none() {
+            self.file = Some(begun(&self.folder, step)?);
+        }
+        let Some(file) = &mut self.file else { return Ok(()) };
+        Ok(file.write_all(&record(&summary(now(), step, numbers)))?)
     }
+}
+
+/// A file whose first numbers will be those of `step`.
+fn begun(folder: &Path, step: usize) -> Result<File> {
+    fs::create_dir_all(folder)?;
+    let now = now();
+    let name = format!("events.out.tfevents.{:020}.{}.flow", (now * 1e6) as u64, std::process::id());
+    let mut file = File::create_new(folder.join(name))?;
+    file.write_all(&record(&version(now)))?;
+    file.write_all(&record(&start(now, step)))?;
+    Ok(file)
 }
 
 /// Seconds since 1970.
@@ -59,7 +66,7 @@ fn version(time: f64) -> Vec<u8> {
     [at(time, 0), field(3, b"brain.Event:2")].concat()
 }
 
-/// The event that a training begins with, or goes on with.
+/// The event that a training begins with, or goes on with: what earlier files say of this step and later ones is void.
 fn start(time: f64, step: usize) -> Vec<u8> {
     const STATUS_START: [u8; 2] = [1 << 3, 1];
     [at(time, step), field(7, &STATUS_START)].concat()
@@ -125,8 +132,11 @@ mod tests {
     #[test]
     fn every_part_of_a_training_has_a_file_of_its_own() {
         let folder = tempfile::tempdir().unwrap();
-        for step in [0, 5] {
-            Scalars::new(folder.path(), step).unwrap().write(step + 1, &[("loss", 1.0)]).unwrap();
+        for first in [1, 6] {
+            let mut scalars = Scalars::new(folder.path());
+            for step in [first, first + 1] {
+                scalars.write(step, &[("loss", 1.0)]).unwrap();
+            }
         }
         let sizes = fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().metadata().unwrap().len());
         assert_eq!(sizes.filter(|&size| size > 100).count(), 2);

@@ -132,7 +132,7 @@ impl<'a> Trainer<'a> {
     }
 
     /// Lets the denoiser go; it is loaded again when it is needed.
-    pub fn rest(&mut self) {
+    pub fn unload(&mut self) {
         self.unet = None;
     }
 

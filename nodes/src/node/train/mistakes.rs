@@ -10,6 +10,7 @@ use crate::adapter::{Single, read};
 use crate::model::Model;
 use crate::sdxl::Part;
 use crate::train::method::nothing_chosen;
+use crate::train::network::check_given;
 
 impl Train {
     /// Tells every mistake that can be seen before anything runs.
@@ -40,11 +41,17 @@ impl Train {
                 Problem::new(format!("the prompt does not say `{}`, which is to be learned", words.token));
             cx.problem_with("prompt", problem.hint(format!("write \"a photo of {}\"", words.token)));
         }
+        let given = self.given(cx.project(), &|_| Ok(Digest::of(b"")));
+        let given = given.unwrap_or_else(|problem| {
+            cx.problem_with("method", problem);
+            None
+        });
         let Some(model) = cx.input(&self.model) else { return };
         if let Err(problem) = self.chosen_layers(&model) {
             cx.problem_with("method", problem);
-        }
-        if let Err(problem) = self.given(cx.project(), &|_| Ok(Digest::of(b""))) {
+        } else if let Some(given) = given
+            && let Err(problem) = check_given(&given, self.method.method(), &model)
+        {
             cx.problem_with("method", problem);
         }
     }

@@ -197,9 +197,18 @@ impl Texts {
         self.prompts.len() - 1
     }
 
-    /// The prompts and their features, all with as many tokens as the longest has.
+    /// The prompts and their features, all with as many tokens as the longest has; encoded once for all
+    /// trainings of a process with these prompts.
     fn encoded(self, model: &Model, cx: &Cx<'_>) -> Result<(Vec<String>, Vec<TextEmbeds>)> {
-        let encoded = encode::together(&*model.text(cx)?, &self.prompts)?;
-        Ok((self.prompts, encoded))
+        let said = serde_json::to_string(&self.prompts)?;
+        let recipe = Digest::of_parts([&model.text_recipe().as_bytes()[..], said.as_bytes()]);
+        let key = Key { sort: "prompts", recipe, settings: cx.settings() };
+        let item = Item { key, what: format!("prompts encoded by {}", model.name()), room: Size(0) };
+        let kept = cx.shared::<Kept>().get_or_make(item, cx, || {
+            let encoded = encode::together(&*model.text(cx)?, &self.prompts)?;
+            let size = encoded.iter().map(TextEmbeds::size_in_bytes).sum();
+            Ok((encoded, Size(size)))
+        })?;
+        Ok((self.prompts, kept.to_vec()))
     }
 }

@@ -31,15 +31,11 @@ pub(super) struct Running<'a> {
 
 impl Running<'_> {
     /// Takes the steps that are left, and gives the adapter.
-    pub fn to_the_end(mut self, mut trainer: Trainer<'_>) -> Result<Adapter> {
+    pub fn finish(mut self, mut trainer: Trainer<'_>) -> Result<Adapter> {
         let (steps, cx) = (self.node.steps(), self.cx);
         self.go_on(&mut trainer, steps)?;
         let (begun, first) = (Instant::now(), trainer.steps_taken());
         let mut saved = first;
-        if first < steps {
-            let scalars = Scalars::new(self.states.folder(), first);
-            self.scalars = self.curves(scalars);
-        }
         while trainer.steps_taken() < steps {
             if let Err(stopped) = cx.progress(trainer.steps_taken(), steps, "step") {
                 if trainer.steps_taken() > saved {
@@ -118,14 +114,12 @@ impl Running<'_> {
         for (name, number) in numbers {
             self.cx.metric(name, *number, Some(step as u64), "");
         }
-        let written = self.scalars.take().map(|mut scalars| scalars.write(step, numbers).map(|()| scalars));
-        self.scalars = written.and_then(|scalars| self.curves(scalars));
-    }
-
-    /// The curves, if they could be written; else says so.
-    fn curves(&self, scalars: Result<Scalars>) -> Option<Scalars> {
-        let told = |error| self.cx.warn(format!("TensorBoard gets no more numbers: {error:#}"), None);
-        scalars.map_err(told).ok()
+        if let Some(scalars) = &mut self.scalars
+            && let Err(error) = scalars.write(step, numbers)
+        {
+            self.cx.warn(format!("TensorBoard gets no more numbers: {error:#}"), None);
+            self.scalars = None;
+        }
     }
 
     /// The adapter as it stands.
@@ -147,7 +141,7 @@ impl Running<'_> {
         let model = self.model.with(&self.single(trainer)?.into(), Scales::both(1.0), false)?;
         let Some(prompt) = self.node.shown(self.cx)? else { return Ok(()) };
         // Two denoisers of full size fit into few memories.
-        trainer.rest();
+        trainer.unload();
         let pictures = DDIMSample::plain(&self.node.model, prompt, self.node.seed).draw_with(
             &model,
             "step of a preview",
