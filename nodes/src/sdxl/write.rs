@@ -100,7 +100,7 @@ pub fn bytes(tensors: &BTreeMap<String, Tensor>, metadata: &BTreeMap<String, Str
 /// Writes a file of tensors that are there already, in order of name.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn write_all(
     to: &mut dyn Write,
     tensors: &BTreeMap<String, Tensor>,
