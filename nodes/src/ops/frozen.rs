@@ -219,7 +219,7 @@ impl CustomOp1 for FrozenBias {
 }
 
 /// The values of a contiguous float32 tensor on the CPU.
-fn with_values<T>(tensor: &Tensor, f: impl FnOnce(&[f32]) -> T) -> Result<T> {
+pub(super) fn with_values<T>(tensor: &Tensor, f: impl FnOnce(&[f32]) -> T) -> Result<T> {
     let (storage, layout) = tensor.storage_and_layout();
     match &*storage {
         Storage::Cpu(storage) => Ok(f(contiguous_f32(storage, layout)?)),

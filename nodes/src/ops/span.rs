@@ -6,12 +6,15 @@
 //! ```text
 //! Y = Bᵀ h,  Z = Bᵀ E,  M = E Yᵀ + h Zᵀ       E the gradient of y, columns one for each place
 //! dL/dh = E - t B Z
-//! dL/dB = -t (I - B Bᵀ) M                      B orthonormal
+//! dL/dB = -t (I - B Bᵀ) M = -t (M - B (Z Yᵀ + Y Zᵀ))       B orthonormal
 //! ```
+//!
+//! `Y` is computed once for the way forward and back, `Z` once for both gradients.
 
 use candle_core::{CpuStorage, CustomOp2, DType, Layout, Result, Shape, Tensor};
 
 use super::conv::contiguous_f32;
+use super::frozen::with_values;
 use super::product::{Product, View};
 
 /// Which gradient a basis gets.
@@ -37,34 +40,27 @@ pub fn take_span(
     let (features, (d, _)) = (h.dim(1)?, basis.dims2()?);
     anyhow::ensure!(d == features, "a span of {d} features is taken out of {features}");
     let wide = h.to_dtype(DType::F32)?.contiguous()?;
-    let op = TakeSpan { strength, gradient };
     let y = if h.device().is_cpu() {
-        wide.apply_op2(&basis.contiguous()?, op)?
+        let basis = basis.contiguous()?;
+        let within = within(&wide.detach(), &basis.detach())?;
+        wide.apply_op2(&basis, TakeSpan { within, strength, gradient })?
     } else {
-        op.composed(&wide, basis)?
+        composed(&wide, basis, strength, gradient)?
     };
     Ok(y.to_dtype(h.dtype())?)
 }
 
-#[derive(Clone, Copy)]
-struct TakeSpan {
-    strength: f64,
-    gradient: BasisGradient,
-}
-
-impl TakeSpan {
-    /// The same in candle's operations: `Y` is followed by `2Y - (BᵀB)Y`, which is `Y` for an orthonormal basis and has
-    /// the projection's gradient (first order).
-    fn composed(&self, h: &Tensor, basis: &Tensor) -> Result<Tensor> {
-        let rows = places_in_rows(h)?; // [n, d]
-        let y = rows.matmul(basis)?;
-        let y = match self.gradient {
-            BasisGradient::OfEntries => y,
-            BasisGradient::OfSpan => ((&y * 2.0)? - y.matmul(&basis.t()?.contiguous()?.matmul(basis)?)?)?,
-        };
-        let taken = (y.matmul(&basis.t()?.contiguous()?)? * self.strength)?;
-        h - back_to(&taken, h.shape())?
-    }
+/// The same in candle's operations: `Y` is followed by `2Y - (BᵀB)Y`, which is `Y` for an orthonormal basis and has the
+/// projection's gradient (first order).
+fn composed(h: &Tensor, basis: &Tensor, strength: f64, gradient: BasisGradient) -> Result<Tensor> {
+    let rows = places_in_rows(h)?; // [n, d]
+    let y = rows.matmul(basis)?;
+    let y = match gradient {
+        BasisGradient::OfEntries => y,
+        BasisGradient::OfSpan => ((&y * 2.0)? - y.matmul(&basis.t()?.contiguous()?.matmul(basis)?)?)?,
+    };
+    let taken = (y.matmul(&basis.t()?.contiguous()?)? * strength)?;
+    h - back_to(&taken, h.shape())?
 }
 
 /// Features `[n, d]` or `[b, d, ..]` as rows `[n, d]`, one for each place.
@@ -85,6 +81,31 @@ fn back_to(rows: &Tensor, shape: &Shape) -> Result<Tensor> {
     rows.reshape((b, (), d))?.transpose(1, 2)?.contiguous()?.reshape(shape)
 }
 
+/// `Bᵀ h`: `[n, r]`, of pictures `[b, r, h w]`.
+fn within(h: &Tensor, basis: &Tensor) -> Result<Tensor> {
+    if h.rank() == 2 {
+        return h.matmul(basis);
+    }
+    let basis = basis.t()?.contiguous()?.broadcast_left(h.dim(0)?)?.contiguous()?; // [b, r, d]
+    basis.matmul(&h.flatten_from(2)?)
+}
+
+/// The sum over all places of `left rightᵀ`, `[left's features, right's features]`.
+fn moment(left: &Tensor, right: &Tensor) -> Result<Tensor> {
+    if left.rank() == 2 {
+        return left.t()?.matmul(right);
+    }
+    left.flatten_from(2)?.matmul(&right.flatten_from(2)?.t()?)?.sum(0)
+}
+
+/// `h - t B Y`, with the gradients of the module's formula.
+struct TakeSpan {
+    /// `Y`: `[n, r]`, of pictures `[b, r, h w]`.
+    within: Tensor,
+    strength: f64,
+    gradient: BasisGradient,
+}
+
 impl CustomOp2 for TakeSpan {
     fn name(&self) -> &'static str {
         "take-span"
@@ -101,22 +122,19 @@ impl CustomOp2 for TakeSpan {
         let (d, r) = basis_at.shape().dims2()?;
         let mut out = h.to_vec();
         let share = -self.strength as f32;
-        if h_at.shape().rank() == 2 {
-            let n = h_at.dims()[0];
-            let mut y = vec![0f32; n * r];
-            Product::of([n, r, d], View::rows(h, d), View::rows(q, r)).into(&mut y, r);
-            Product::of([n, d, r], View::rows(&y, r), View::transposed(q, r)).adding(share).into(&mut out, d);
-        } else {
-            let pixels: usize = h_at.dims()[2..].iter().product();
-            let mut y = vec![0f32; r * pixels];
-            let picture = (d * pixels).max(1);
-            for (from, to) in h.chunks(picture).zip(out.chunks_mut(picture)) {
-                let (basis, here) = (View::transposed(q, r), View::rows(from, pixels));
-                Product::of([r, pixels, d], basis, here).into(&mut y, pixels);
-                let (basis, there) = (View::rows(q, r), View::rows(&y, pixels));
-                Product::of([d, pixels, r], basis, there).adding(share).into(to, pixels);
+        with_values(&self.within, |y| {
+            if h_at.shape().rank() == 2 {
+                let basis = View::transposed(q, r);
+                Product::of([h_at.dims()[0], d, r], View::rows(y, r), basis).adding(share).into(&mut out, d);
+                return;
             }
-        }
+            let places: usize = h_at.dims()[2..].iter().product();
+            let pictures = out.chunks_mut((d * places).max(1));
+            for (to, y) in pictures.zip(y.chunks((r * places).max(1))) {
+                let (basis, y) = (View::rows(q, r), View::rows(y, places));
+                Product::of([d, places, r], basis, y).adding(share).into(to, places);
+            }
+        })?;
         Ok((CpuStorage::F32(out), h_at.shape().clone()))
     }
 
@@ -127,26 +145,22 @@ impl CustomOp2 for TakeSpan {
         _: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let (grad, basis) = (grad.contiguous()?, basis.detach());
+        let (frozen, grad) = (basis.detach(), grad.contiguous()?);
+        let z = within(&grad, &frozen)?;
+        let toward_basis = basis.track_op().then(|| {
+            let m = (moment(&grad, &self.within)? + moment(&h.detach(), &z)?)?;
+            let m = match self.gradient {
+                BasisGradient::OfEntries => m,
+                BasisGradient::OfSpan => {
+                    let half = moment(&z, &self.within)?;
+                    (m - frozen.matmul(&(&half + half.t()?)?)?)?
+                }
+            };
+            m * -self.strength
+        });
         // The operation is its own transpose.
-        let toward_h = h.track_op().then(|| grad.apply_op2_no_bwd(&basis, self)).transpose()?;
-        let m = moment(&h.detach(), &grad, &basis)?;
-        let m = match self.gradient {
-            BasisGradient::OfEntries => m,
-            BasisGradient::OfSpan => (&m - basis.matmul(&basis.t()?.matmul(&m)?)?)?,
-        };
-        Ok((toward_h, Some((m * -self.strength)?)))
+        let back = TakeSpan { within: z, ..*self };
+        let toward_h = h.track_op().then(|| grad.apply_op2_no_bwd(&frozen, &back));
+        Ok((toward_h.transpose()?, toward_basis.transpose()?))
     }
-}
-
-/// `E Yᵀ + h Zᵀ` of the module's formula, `[d, r]`.
-fn moment(h: &Tensor, grad: &Tensor, basis: &Tensor) -> Result<Tensor> {
-    if h.rank() == 2 {
-        let (y, z) = (h.matmul(basis)?, grad.matmul(basis)?);
-        return grad.t()?.matmul(&y)? + h.t()?.matmul(&z)?;
-    }
-    let (h, grad) = (h.flatten_from(2)?, grad.flatten_from(2)?);
-    let basis = basis.t()?.contiguous()?.broadcast_left(h.dim(0)?)?.contiguous()?; // [b, r, d]
-    let (y, z) = (basis.matmul(&h)?, basis.matmul(&grad)?);
-    (grad.matmul(&y.t()?)? + h.matmul(&z.t()?)?)?.sum(0)
 }
