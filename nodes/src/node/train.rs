@@ -261,6 +261,7 @@ impl Train {
 
     fn train(&self, cx: &Cx<'_>) -> Result<Adapter> {
         let model = cx.input(&self.model)?;
+        self.warn_of_split_words(&model, cx)?;
         let compute = self.compute(cx)?;
         let data = self.dataset(&model, cx)?;
         let validation = self.validation(&model, cx)?;

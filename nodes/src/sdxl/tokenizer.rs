@@ -164,6 +164,11 @@ impl Tokenizer {
         Ok(words)
     }
 
+    /// Whether an id is the end token's, which also stands for what the vocabulary has no token for.
+    pub fn is_end(&self, id: u32) -> bool {
+        id == self.end
+    }
+
     /// At most [`Self::room`] tokens of text with start, end and padding around them: [`Self::length`] ids.
     pub fn framed(&self, ids: impl IntoIterator<Item = u32>) -> Vec<u32> {
         let words = ids.into_iter().take(self.room());

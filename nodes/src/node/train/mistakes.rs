@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use flow_engine::{Check, Digest, Problem, Project, Result};
+use flow_engine::{Check, Cx, Digest, Problem, Project, Result};
 
 use super::super::load_adapter;
 use super::Train;
@@ -11,6 +11,9 @@ use crate::model::Model;
 use crate::sdxl::Part;
 use crate::train::method::nothing_chosen;
 use crate::train::network::check_given;
+
+/// From so many pieces on a word is hardly one of a language's own.
+const MANY_TOKENS: usize = 3;
 
 impl Train {
     /// Tells every mistake that can be seen before anything runs.
@@ -54,6 +57,28 @@ impl Train {
         {
             cx.problem_with("method", problem);
         }
+    }
+
+    /// Warns of words of the prompt that the model reads in many pieces, one of which may be meant as the identifier.
+    pub(super) fn warn_of_split_words(&self, model: &Model, cx: &Cx<'_>) -> Result<()> {
+        let Some(prompt) = self.prompt.as_deref().filter(|_| self.method.method().words().is_none()) else {
+            return Ok(());
+        };
+        let tokenizer = model.checkpoint().tokenizers()?.first;
+        for word in prompt.split(|c: char| c.is_whitespace() || c == ',').filter(|word| !word.is_empty()) {
+            let tokens = tokenizer.words(word)?;
+            let unknown = tokens.iter().any(|token| tokenizer.is_end(token.id));
+            if unknown || tokens.len() >= MANY_TOKENS {
+                let why = if unknown {
+                    "has a character that the model does not know".to_owned()
+                } else {
+                    format!("is {} tokens to the model", tokens.len())
+                };
+                let hint = "an identifier is one rare token, such as `sks`: pieces bring their own meanings";
+                cx.warn(format!("`{word}` {why}"), Some(hint.to_owned()));
+            }
+        }
+        Ok(())
     }
 
     /// Whether the method has a layer to train, as far as names tell.
