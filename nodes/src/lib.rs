@@ -5,6 +5,7 @@
 //! - [`adapter`] is what changes their weights.
 //! - [`inspect`] says what a file of weights is.
 //! - [`train`] makes adapters from pictures.
+//! - [`evaluate`] measures pictures.
 //! - [`hub`] brings models from the Hugging Face hub, and finds those that are here.
 //! - [`model`], [`conditioning`], [`latents`] and [`report`] are values on wires; [`node`] has one file per kind.
 //! - [`registry()`] lists the kinds.
@@ -15,6 +16,7 @@ pub mod adapter;
 pub mod conditioning;
 mod device;
 mod estimate;
+pub mod evaluate;
 mod folder;
 pub mod hub;
 pub mod inspect;
@@ -25,6 +27,7 @@ pub mod node;
 #[cfg(test)]
 mod numerics_tests;
 pub mod ops;
+pub mod page;
 pub mod picture;
 mod registry;
 pub mod report;

@@ -2,9 +2,11 @@
 
 use flow_engine::{NodeType, Registry};
 
+use crate::node::adapter_report::AdapterReport;
 use crate::node::apply_adapter::ApplyAdapter;
 use crate::node::apply_lora::ApplyLoRA;
 use crate::node::apply_para::ApplyPaRa;
+use crate::node::compare::Compare;
 use crate::node::convert::Convert;
 use crate::node::ddim_invert::DDIMInvert;
 use crate::node::ddim_sample::DDIMSample;
@@ -12,6 +14,7 @@ use crate::node::dpmpp_sample::DpmppSample;
 use crate::node::encode_prompt::EncodePrompt;
 use crate::node::euler_ancestral_sample::EulerAncestralSample;
 use crate::node::euler_sample::EulerSample;
+use crate::node::evaluate::Evaluate;
 use crate::node::grid::Grid;
 use crate::node::load_adapter::LoadAdapter;
 use crate::node::load_images::LoadImages;
@@ -19,7 +22,9 @@ use crate::node::load_sdxl::LoadSDXL;
 use crate::node::loss_curves::LossCurves;
 use crate::node::merge::Merge;
 use crate::node::order_report::OrderReport;
+use crate::node::plot::Plot;
 use crate::node::rank_report::RankReport;
+use crate::node::report::Report;
 use crate::node::save_adapter::SaveAdapter;
 use crate::node::save_images::SaveImages;
 use crate::node::save_model::SaveModel;
@@ -44,6 +49,7 @@ pub fn registry() -> Registry {
         NodeType::of::<Convert>(),
         NodeType::of::<OrderReport>(),
         NodeType::of::<RankReport>(),
+        NodeType::of::<AdapterReport>(),
         NodeType::of::<SaveAdapter>(),
         NodeType::of::<SaveModel>(),
         // training
@@ -59,7 +65,11 @@ pub fn registry() -> Registry {
         NodeType::of::<LoadImages>(),
         NodeType::of::<Grid>(),
         NodeType::of::<SaveImages>(),
-        // reports
+        // measures and reports
+        NodeType::of::<Evaluate>(),
+        NodeType::of::<Compare>(),
+        NodeType::of::<Plot>(),
+        NodeType::of::<Report>(),
         NodeType::of::<SaveReport>(),
     ];
     Registry::new(NUMERICS, types)

@@ -94,7 +94,7 @@ impl Report {
 
 impl Cell {
     /// Its text; several numbers are separated by spaces.
-    fn text(&self, digits: Option<usize>) -> String {
+    pub(crate) fn text(&self, digits: Option<usize>) -> String {
         let number = |x: f64| digits.map_or_else(|| x.to_string(), |digits| format!("{x:.digits$}"));
         match self {
             Self::Text(text) => text.clone(),

@@ -5,6 +5,8 @@ mod support;
 mod adapters;
 mod exam;
 mod folder;
+mod lpips;
+mod metrics;
 mod mini;
 mod noise;
 mod para;

@@ -1,8 +1,10 @@
 //! One file per kind of node; each reads like the signature of what it does.
 
+pub mod adapter_report;
 pub mod apply_adapter;
 pub mod apply_lora;
 pub mod apply_para;
+pub mod compare;
 pub mod convert;
 pub mod ddim_invert;
 pub mod ddim_sample;
@@ -10,6 +12,7 @@ pub mod dpmpp_sample;
 pub mod encode_prompt;
 pub mod euler_ancestral_sample;
 pub mod euler_sample;
+pub mod evaluate;
 pub mod grid;
 pub mod load_adapter;
 pub mod load_images;
@@ -18,7 +21,9 @@ pub mod loss_curves;
 pub mod merge;
 pub mod order_report;
 mod place;
+pub mod plot;
 pub mod rank_report;
+pub mod report;
 pub mod sampler;
 pub mod save_adapter;
 pub mod save_images;

@@ -5,6 +5,11 @@ use flow_engine::Result;
 
 use super::in_f32;
 
+/// `max(x, 0)`.
+pub fn relu(x: &Tensor) -> Result<Tensor> {
+    Ok(x.relu()?)
+}
+
 /// `x sigmoid(x)`.
 pub fn silu(x: &Tensor) -> Result<Tensor> {
     in_f32(x, |x| Ok(x.silu()?))

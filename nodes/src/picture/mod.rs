@@ -9,6 +9,7 @@ pub mod generation;
 pub mod plot;
 pub mod png;
 pub mod read;
+pub mod scatter;
 pub mod sheet;
 mod stored;
 #[cfg(test)]

@@ -42,7 +42,12 @@ pub const COLOURS: [RGBColor; 8] = [
     RGBColor(240, 228, 66),
     RGBColor(0, 0, 0),
 ];
-const FONT: &str = "sans-serif";
+pub(super) const FONT: &str = "sans-serif";
+
+/// Makes the font known that every plot is written in.
+pub(super) fn register() -> std::result::Result<(), &'static str> {
+    register_font(FONT, FontStyle::Normal, HACK_REGULAR).map_err(|_| "its font cannot be read")
+}
 
 impl Plot<'_> {
     /// Draws it.
@@ -57,7 +62,7 @@ impl Plot<'_> {
     }
 
     fn draw_into(&self, bytes: &mut [u8]) -> std::result::Result<(), Box<dyn std::error::Error + '_>> {
-        register_font(FONT, FontStyle::Normal, HACK_REGULAR).map_err(|_| "its font cannot be read")?;
+        register()?;
         let canvas = BitMapBackend::with_buffer(bytes, self.size).into_drawing_area();
         canvas.fill(&WHITE)?;
         let text = (self.size.1 / 26).max(10);

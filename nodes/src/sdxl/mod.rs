@@ -9,6 +9,7 @@
 
 pub mod base_config;
 pub mod checkpoint;
+pub(crate) mod clip_block;
 pub mod config;
 pub mod cost;
 mod damage;

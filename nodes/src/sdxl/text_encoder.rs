@@ -9,9 +9,10 @@
 use candle_core::{DType, Device, Tensor};
 use flow_engine::{Problem, Result};
 
-use super::config::{TextActivation, TextConfig};
+use super::clip_block::{ClipBlock, ClipSizes};
+use super::config::TextConfig;
 use super::weights::Weights;
-use crate::ops::{LayerNorm, Linear, attention, embedding, gelu, merge_heads, quick_gelu, split_heads};
+use crate::ops::{LayerNorm, Linear, embedding};
 
 /// What a prompt is to the denoiser.
 #[derive(Debug, Clone)]
@@ -114,7 +115,7 @@ impl TextOutput {
 pub struct TextEncoder {
     tokens: Tensor,
     positions: Tensor,
-    blocks: Vec<Block>,
+    blocks: Vec<ClipBlock>,
     norm: LayerNorm,
     projection: Option<Linear>,
     config: TextConfig,
@@ -127,13 +128,13 @@ impl TextEncoder {
     pub fn new(config: &TextConfig, projects: bool, w: &Weights<'_>) -> Result<Self> {
         let (d, model) = (config.hidden_size, w.at("text_model"));
         let embeddings = model.at("embeddings");
-        let blocks = (0..config.num_hidden_layers)
-            .map(|i| Block::new(config, &model.at(format!("encoder.layers.{i}"))));
+        let blocks =
+            ClipBlock::all(&ClipSizes::of_text(config), config.num_hidden_layers, &model.at("encoder"));
         Ok(Self {
             tokens: embeddings.tensor("token_embedding.weight", &[config.vocab_size, d])?,
             positions: embeddings
                 .tensor("position_embedding.weight", &[config.max_position_embeddings, d])?,
-            blocks: blocks.collect::<Result<_>>()?,
+            blocks: blocks?,
             norm: model.layer_norm("final_layer_norm", d, config.layer_norm_eps)?,
             projection: projects
                 .then(|| w.linear("text_projection", d, config.projection_dim, false))
@@ -204,7 +205,7 @@ impl TextEncoder {
         let mask = causal_mask(tokens, &x)?;
         let mut hidden_states = vec![x.clone()];
         for block in &self.blocks {
-            x = block.forward(&x, &mask)?;
+            x = block.forward(&x, Some(&mask))?;
             hidden_states.push(x.clone());
         }
 
@@ -259,52 +260,6 @@ fn causal_mask(tokens: usize, like: &Tensor) -> Result<Tensor> {
         DType::F64 => DType::F64,
         _ => DType::F32,
     })?)
-}
-
-/// One transformer block, norms first.
-#[derive(Debug)]
-struct Block {
-    norm1: LayerNorm,
-    query: Linear,
-    key: Linear,
-    value: Linear,
-    out: Linear,
-    norm2: LayerNorm,
-    up: Linear,
-    down: Linear,
-    heads: usize,
-    activation: fn(&Tensor) -> Result<Tensor>,
-}
-
-impl Block {
-    fn new(config: &TextConfig, w: &Weights<'_>) -> Result<Self> {
-        let (d, inner, eps) = (config.hidden_size, config.intermediate_size, config.layer_norm_eps);
-        Ok(Self {
-            norm1: w.layer_norm("layer_norm1", d, eps)?,
-            query: w.linear("self_attn.q_proj", d, d, true)?,
-            key: w.linear("self_attn.k_proj", d, d, true)?,
-            value: w.linear("self_attn.v_proj", d, d, true)?,
-            out: w.linear("self_attn.out_proj", d, d, true)?,
-            norm2: w.layer_norm("layer_norm2", d, eps)?,
-            up: w.linear("mlp.fc1", d, inner, true)?,
-            down: w.linear("mlp.fc2", inner, d, true)?,
-            heads: config.num_attention_heads,
-            activation: match config.hidden_act {
-                TextActivation::QuickGelu => quick_gelu,
-                TextActivation::Gelu => gelu,
-            },
-        })
-    }
-
-    /// `x` `[b, tokens, d]` to the same shape.
-    fn forward(&self, x: &Tensor, mask: &Tensor) -> Result<Tensor> {
-        let normed = self.norm1.forward(x)?;
-        let heads = |layer: &Linear| split_heads(&layer.forward(&normed)?, self.heads);
-        let seen = attention(&heads(&self.query)?, &heads(&self.key)?, &heads(&self.value)?, Some(mask))?;
-        let x = (x + self.out.forward(&merge_heads(&seen)?)?)?;
-        let inner = (self.activation)(&self.up.forward(&self.norm2.forward(&x)?)?)?;
-        Ok((x + self.down.forward(&inner)?)?)
-    }
 }
 
 /// The usual names of tensors that transformers 5 saves without the module around them.
