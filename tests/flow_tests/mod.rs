@@ -5,15 +5,18 @@ mod broken_adapters;
 mod broken_graphs;
 mod broken_models;
 mod commands;
+mod evaluate;
 mod events;
 mod fuzz;
 mod hub;
 mod inspect;
+mod page;
 mod pictures;
 mod samplers;
 mod saving;
 mod scripts;
 mod store;
+mod survey;
 mod train;
 
 use std::path::{Path, PathBuf};

@@ -1,7 +1,6 @@
 //! Scripts as the program runs them, and what it writes about graphs: expansions, layouts, schemas.
 
 use std::fs;
-use std::path::Path;
 
 use serde_json::Value;
 
@@ -15,16 +14,14 @@ fn with_scripts() -> Workshop {
     for folder in ["models", "data"] {
         std::os::unix::fs::symlink(root().join(folder), workshop.path(folder)).unwrap();
     }
-    fs::create_dir(workshop.path("scripts")).unwrap();
-    for script in shipped() {
-        let name = Path::new("scripts").join(script.file_name().unwrap());
-        fs::copy(&script, workshop.path(name.to_str().unwrap())).unwrap();
-    }
+    super::copy_folder(&root().join("scripts"), &workshop.path("scripts"));
     workshop
 }
 
 fn shipped() -> Vec<std::path::PathBuf> {
-    let entries = fs::read_dir(root().join("scripts")).unwrap().map(|entry| entry.unwrap().path());
+    let folders = ["scripts", "scripts/paper"];
+    let entries = folders.map(|folder| fs::read_dir(root().join(folder)).unwrap());
+    let entries = entries.into_iter().flatten().map(|entry| entry.unwrap().path());
     let mut scripts: Vec<_> =
         entries.filter(|path| path.extension().is_some_and(|it| it == "rhai")).collect();
     scripts.sort();
@@ -46,11 +43,12 @@ fn a_shipped_script_and_its_expansion_have_the_same_keys() {
     assert!(scripts.len() >= 4);
     for script in scripts {
         let name = script.file_stem().unwrap().to_str().unwrap();
-        let (script, graph) = (format!("scripts/{name}.rhai"), format!("graphs/{name}.ron"));
-        done(&workshop, &["check", &script]);
-        fs::write(workshop.path(&graph), done(&workshop, &["expand", &script])).unwrap();
-        assert_eq!(done(&workshop, &["diff", &script, &graph]), "the same meaning\n", "{name}");
-        assert_eq!(keys(&workshop, &script), keys(&workshop, &graph), "{name}");
+        let script = script.strip_prefix(root()).unwrap().to_str().unwrap();
+        let graph = format!("graphs/{name}.ron");
+        done(&workshop, &["check", script]);
+        fs::write(workshop.path(&graph), done(&workshop, &["expand", script])).unwrap();
+        assert_eq!(done(&workshop, &["diff", script, &graph]), "the same meaning\n", "{name}");
+        assert_eq!(keys(&workshop, script), keys(&workshop, &graph), "{name}");
         assert_eq!(done(&workshop, &["fmt", "--check", &graph]), "", "{name}");
     }
 }

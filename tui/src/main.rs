@@ -53,6 +53,8 @@ enum Verb {
     Dag(command::dag::DagArguments),
     /// Say what a file of weights is, or how large adapters are.
     Inspect(command::inspect::InspectArguments),
+    /// Ask people blindly whose pictures they prefer, and count what they say.
+    Survey(command::survey::SurveyArguments),
     /// Print the completions for a shell.
     Completions(command::completions::CompletionsArguments),
 }
@@ -129,6 +131,7 @@ fn main() -> ExitCode {
         Verb::Nodes(arguments) => command::nodes::nodes(&arguments),
         Verb::Dag(arguments) => command::dag::dag(&arguments),
         Verb::Inspect(arguments) => command::inspect::inspect(&arguments),
+        Verb::Survey(arguments) => command::survey::survey(&arguments),
         Verb::Completions(arguments) => command::completions::completions::<Arguments>(&arguments),
     };
     let exit = result.unwrap_or_else(|problems| {

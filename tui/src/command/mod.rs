@@ -16,3 +16,4 @@ pub mod run;
 pub mod runs;
 pub mod schema;
 pub mod store;
+pub mod survey;
