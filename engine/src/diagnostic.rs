@@ -56,6 +56,14 @@ impl Place {
         self.document.text.get(self.span.clone()).unwrap_or_default()
     }
 
+    /// The whole line that it starts in.
+    pub fn line(&self) -> &str {
+        let text = &self.document.text;
+        let start = self.span.start.min(text.len());
+        let from = text.as_bytes()[..start].iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
+        text.get(from..).and_then(|rest| rest.lines().next()).unwrap_or_default()
+    }
+
     /// A narrower place: the `nth` (from 0) `part` inside this one, or this one if it is not there.
     #[must_use]
     pub fn narrowed_to(&self, part: &str, nth: usize) -> Self {
@@ -184,6 +192,7 @@ impl Diagnostic {
             file: at.as_ref().map(|at| at.0.clone()),
             line: at.as_ref().map(|at| at.1),
             column: at.as_ref().map(|at| at.2),
+            source: self.place.as_ref().map(|place| place.line().to_owned()),
             hint: self.hint.clone(),
         }
     }
@@ -211,6 +220,9 @@ pub struct DiagnosticReport {
     /// Column in characters, from 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub column: Option<usize>,
+    /// That whole line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
     /// What to do about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,

@@ -194,6 +194,10 @@ pub enum Event {
         /// The most memory that the process has held so far, where the system tells.
         peak_bytes: Option<u64>,
     },
+    /// Every node is held at its next step.
+    Paused,
+    /// The nodes go on.
+    Resumed,
     /// A saved edit took effect.
     GraphReloaded {
         /// Nodes that are new.

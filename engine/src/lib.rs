@@ -49,7 +49,7 @@ pub use graph::{Graph, GraphNode};
 pub use key::{Digest, KeyParts};
 pub use lock::{Lock, LockedNode};
 pub use node::{Estimate, In, Nature, Node, Output, StoredFile, Value};
-pub use plan::{Before, Made, Plan, PlannedNode, State, Wanted};
+pub use plan::{Before, Made, Plan, PlannedNode, State, Wanted, Written};
 pub use problem::{Cancelled, NotYet, Problem, Result};
 pub use registry::{Field, NodeType, Registry};
 pub use reload::{Change, Live};

@@ -268,3 +268,18 @@ fn previews_are_drawn_by_the_sampler_and_a_loss_is_measured_on_held_out_pictures
     let measured = events.iter().filter(|event| event["name"] == "validation loss");
     assert_eq!(measured.count(), 2);
 }
+
+#[test]
+fn a_word_that_is_many_tokens_or_none_is_told_and_trained_all_the_same() {
+    let workshop = Workshop::new();
+    let photos = root().join("data/mini-dreambooth/bear_plushie");
+    workshop.graph(&format!(
+        r#""base": MODEL, "photos": LoadImages(path: {photos:?}),
+        "bear": Train(model: "base", images: "photos", prompt: "a photo of sks, qwxyzzyplugh", steps: 1, sample_every: 0,
+            method: Lora(rank: 1, layers: CAO))"#
+    ));
+    let said = workshop.run(&[]).stderr;
+    assert!(said.contains("`qwxyzzyplugh` is ") && said.contains(" tokens to the model"), "{said}");
+    assert!(said.contains("an identifier is one rare token"), "{said}");
+    assert!(!said.contains("`sks` is "), "{said}");
+}

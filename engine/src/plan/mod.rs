@@ -83,6 +83,22 @@ pub struct PlannedNode {
     /// The most memory that it will hold, where that can be told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peak_bytes: Option<u64>,
+    /// How it is written in the graph; only a run's own story tells it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written: Option<Written>,
+}
+
+/// How a node is written in its graph.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Written {
+    /// The file or override that it stands in.
+    pub file: String,
+    /// Line, from 1.
+    pub line: usize,
+    /// Column in characters, from 1.
+    pub column: usize,
+    /// Its kind and its fields, as they stand there.
+    pub text: String,
 }
 
 /// What would run, in an order that respects the wires.
@@ -228,6 +244,7 @@ impl<'a> Planner<'a> {
             expected: None,
             read_bytes: 0,
             peak_bytes: None,
+            written: None,
         };
         (planned, step)
     }
