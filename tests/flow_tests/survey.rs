@@ -106,15 +106,21 @@ fn answers_are_counted_for_people_and_for_programs() {
         (&report["methods"][0]["name"], &report["neither"]["chosen"]),
         (&json!("rank-reduced"), &json!(1))
     );
-    assert_eq!((&report["pairs"][0]["wins"], &report["pairs"][0]["p"]), (&json!([5, 0]), &json!(0.0625)));
+    let pair = &report["pairs"][0];
+    assert_eq!((&pair["wins"], &pair["p_if_independent"]), (&json!([5, 0]), &json!(0.0625)));
+    assert_eq!((&pair["majorities"], &pair["p_over_participants"]), (&json!([2, 0]), &json!(0.5)));
+    // All of one and two thirds of the other: 1/6 to each side of 5/6, and for only two participants √2 times that.
     let [low, high] = ["low", "high"].map(|end| report["methods"][0]["bootstrap"][end].as_f64().unwrap());
-    assert!((low - 2.0 / 3.0).abs() < 1e-12 && high == 1.0, "{low} {high}");
+    assert!((low - (5.0 - 2.0_f64.sqrt()) / 6.0).abs() < 1e-12 && high == 1.0, "{low} {high}");
+    assert!(report["methods"][0]["wilson"]["low"].as_f64().unwrap() < low, "{report}");
 
     let text = tally(&workshop, &files, &[]).stdout;
     assert!(text.contains("6 answers from 2 participants to 3 of 3 questions"), "{text}");
     assert!(text.contains("only answers-two-7.json counts, the newer one"), "{text}");
     assert!(text.contains("83.3 %") && text.contains("43.6 .. 97.0 %") && text.contains("0.0625"), "{text}");
-    assert!(text.contains("are not independent"), "{text}");
+    assert!(text.contains("are not independent") && text.contains("trust the wider interval"), "{text}");
+    assert!(text.contains("all of this is of these pictures"), "{text}");
+    assert!(text.contains("p if answers") && text.contains("5 : 0") && text.contains("2 : 0"), "{text}");
     assert_eq!(tally(&workshop, &files, &[]).stdout, text);
 
     let alone: Value = serde_json::from_str(&tally(&workshop, &files[..1], &["--json"]).stdout).unwrap();
@@ -213,6 +219,28 @@ fn the_key_of_another_survey_is_kept() {
     let call = survey(&workshop, &["--output", "page/survey.html", "--seed", "1"]);
     assert!(call.code == Some(2) && call.stderr.contains("is the key of another survey"), "{}", call.stderr);
     assert_eq!(written(&workshop), (page, key));
+}
+
+#[test]
+fn only_a_page_of_a_survey_is_written_over() {
+    let workshop = workshop();
+    let path = workshop.path("page.html");
+    std::fs::write(&path, "<!DOCTYPE html><title>Mine</title>").unwrap();
+    let call = survey(&workshop, &["--output", "page.html"]);
+    assert!(call.code == Some(2) && call.stderr.contains("is no page of a survey"), "{}", call.stderr);
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "<!DOCTYPE html><title>Mine</title>");
+    assert!(!workshop.path("page.key.json").exists());
+
+    let (page, _) = written(&workshop);
+    let cut = &page.as_bytes()[..page.len() / 2];
+    std::fs::write(workshop.path("page/survey.html"), cut).unwrap();
+    assert_eq!(written(&workshop).0, page);
+
+    for other in ["page", "page.htm", "page.png", ".html", "out/low-rank/00.png"] {
+        let call = survey(&workshop, &["--output", other]);
+        assert!(call.code == Some(2) && call.stderr.contains("does not end in .html"), "{}", call.stderr);
+    }
+    assert!(image::open(workshop.path("out/low-rank/00.png")).is_ok());
 }
 
 #[test]

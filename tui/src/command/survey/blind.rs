@@ -1,5 +1,6 @@
 //! From folders with names to a survey without any, and to the key that gives the names back.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -57,8 +58,9 @@ pub fn blinded(methods: &[Method], wish: &Wish<'_>) -> Result<Blinded> {
         questions: Default::default(),
     };
     let mut questions = Vec::new();
-    for (stem, files) in stems.iter().zip(&of_question) {
-        let named = question(&secret, stem, &key.methods, files, &mut notes)?;
+    let orders = orders(&secret, &stems, &key.methods);
+    for ((stem, files), order) in stems.iter().zip(&of_question).zip(&orders) {
+        let named = question(&secret, stem, &key.methods, files, order, &mut notes)?;
         let choices = named.choices.iter().map(|(choice, method)| (choice.id.clone(), method.clone()));
         let of_key = KeyQuestion { name: stem.clone(), choices: choices.collect() };
         key.questions.insert(named.id.clone(), of_key);
@@ -67,7 +69,6 @@ pub fn blinded(methods: &[Method], wish: &Wish<'_>) -> Result<Blinded> {
     }
     let survey = Survey {
         id: key.survey.clone(),
-        seed: wish.seed,
         question: wish.question.to_owned(),
         references: load(&references)?.iter().map(plain).collect::<Result<_>>()?,
         questions,
@@ -102,6 +103,26 @@ fn bytes(file: &Path) -> Result<Vec<u8>> {
     fs::read(file).with_context(|| format!("cannot read {}", file.display()))
 }
 
+/// The methods of each question in the order of their places on the page, by their numbers.
+///
+/// Every method stands in every place as often as in any other, or once more or less: as many questions as there are
+/// methods make a Latin square, and the secret says which questions these are and which method begins. The page's script
+/// moves places as a whole, which keeps this.
+fn orders(secret: &Secret, stems: &[String], methods: &[String]) -> Vec<Vec<usize>> {
+    let mut rows: Vec<usize> = (0..stems.len()).collect();
+    rows.sort_by_cached_key(|&row| secret.id(&["row", &stems[row]]));
+    let mut orders = vec![Vec::new(); stems.len()];
+    for (square, rows) in rows.chunks(methods.len()).enumerate() {
+        let mut order: Vec<usize> = (0..methods.len()).collect();
+        order.sort_by_cached_key(|&method| secret.id(&["square", &square.to_string(), &methods[method]]));
+        for &row in rows {
+            orders[row] = order.clone();
+            order.rotate_left(1);
+        }
+    }
+    orders
+}
+
 /// A question whose choices still have their methods' names.
 struct Named {
     id: String,
@@ -109,22 +130,23 @@ struct Named {
     choices: Vec<(Choice, String)>,
 }
 
-/// A question; its choices stand in the order of their ids, which nobody knows who does not know the secret.
+/// A question, with its choices in an order of the methods. The files are in the methods' own.
 fn question(
     secret: &Secret,
     stem: &str,
     methods: &[String],
     files: &[PathBuf],
+    order: &[usize],
     notes: &mut Notes,
 ) -> Result<Named> {
     let pictures = load(files)?;
     notes.sizes += usize::from(pictures.windows(2).any(|two| size(&two[0]) != size(&two[1])));
-    let choice = |(picture, method): (&Picture, &String)| {
+    let choice = |&number: &usize| {
+        let (picture, method) = (&pictures[number], &methods[number]);
         let id = secret.id(&["choice", stem, method]);
         Ok((Choice { id, png: plain(picture)? }, method.clone()))
     };
-    let mut choices = pictures.iter().zip(methods).map(choice).collect::<Result<Vec<_>>>()?;
-    choices.sort_by(|(one, _), (two, _)| one.id.cmp(&two.id));
+    let choices = order.iter().map(choice).collect::<Result<Vec<_>>>()?;
     Ok(Named { id: secret.id(&["question", stem]), prompt: shared_prompt(files, notes)?, choices })
 }
 
@@ -141,15 +163,12 @@ fn plain(picture: &Picture) -> Result<Vec<u8>> {
     png::encode(&picture.pixels, &[])
 }
 
-/// The prompt of all pictures that have one. One that is not the same for all might tell the methods, and is none.
+/// The prompt that all pictures carry. If some lack it or have another, it might tell the methods, and there is none.
 fn shared_prompt(files: &[PathBuf], notes: &mut Notes) -> Result<Option<String>> {
-    let mut prompts = Vec::new();
-    for file in files {
-        prompts.extend(prompt(&bytes(file)?));
-    }
-    prompts.dedup();
-    notes.prompts += usize::from(prompts.len() > 1);
-    Ok(prompts.pop().filter(|_| prompts.is_empty()))
+    let prompts = files.iter().map(|file| Ok(prompt(&bytes(file)?))).collect::<Result<BTreeSet<_>>>()?;
+    let agree = prompts.len() == 1;
+    notes.prompts += usize::from(!agree);
+    Ok(prompts.into_iter().next().flatten().filter(|_| agree))
 }
 
 /// The first line of the prompt that a picture carries.

@@ -1,8 +1,11 @@
 //! What stands for a method on the page, and what gives its name back.
 //!
 //! Every choice has an id of its own, a keyed hash of its question and its method. The hash's key comes from the seed and
-//! from the bytes of all files with what they say of themselves, which the page does not: whoever has only the page
-//! cannot make it. Who has the files and the names too can, and knows already.
+//! from the bytes of all files with what they say of themselves, which the page does not.
+//!
+//! This keeps honest people from learning by accident which method they look at. It does not hold against those who look
+//! into the page's source and search: who has the files can make the ids again, the pictures themselves may give a
+//! method away, and a file of answers can be changed by hand.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -22,7 +25,7 @@ impl Secret {
         Self(*hasher.finalize().as_bytes())
     }
 
-    /// Sixteen hexadecimal digits that say nothing of what they stand for.
+    /// Sixteen hexadecimal digits, in which nobody reads what they stand for.
     pub fn id(&self, parts: &[&str]) -> String {
         let mut hasher = blake3::Hasher::new_keyed(&self.0);
         update(&mut hasher, parts.iter().map(|part| part.as_bytes()));

@@ -2,8 +2,8 @@
 //! `flow survey --tally ANSWERS..`: what they prefer.
 //!
 //! [`pictures`] finds what every method has a picture of, [`blind`] takes the names away and makes the [`key`] that gives
-//! them back, [`page`] draws what is left, which knows no name. [`answers`] reads what comes back, [`tally`] counts it,
-//! [`statistics`] says how much the counts say.
+//! them back, [`page`] draws what is left, which knows no name; its script moves the places for every participant.
+//! [`answers`] reads what comes back, [`tally`] counts it, [`statistics`] says how much the counts say.
 
 mod answers;
 mod blind;
@@ -34,7 +34,8 @@ pub struct SurveyArguments {
     /// Pictures of one name are the choices of one question.
     #[arg(value_name = "FOLDER", required_unless_present = "tally", conflicts_with = "tally")]
     folders: Vec<PathBuf>,
-    /// The page to write; the key to its answers is written beside it, and is yours alone.
+    /// The page to write, a file that ends in .html. The key to its answers is written beside it, for `page.html` as
+    /// `page.key.json`, and is yours alone.
     #[arg(long, value_name = "FILE", required_unless_present = "tally", conflicts_with = "tally")]
     output: Option<PathBuf>,
     /// What people are asked.
@@ -52,7 +53,7 @@ pub struct SurveyArguments {
     /// Count the answers in these files, which people saved from the page.
     #[arg(long, value_name = "ANSWERS", num_args = 1.., requires = "key")]
     tally: Vec<PathBuf>,
-    /// The key that was written beside the page.
+    /// The key that was written beside the page, `page.key.json`.
     #[arg(long, value_name = "FILE", requires = "tally")]
     key: Option<PathBuf>,
     /// Print JSON.
@@ -73,6 +74,7 @@ pub fn survey(arguments: &SurveyArguments) -> Ending {
 impl SurveyArguments {
     /// Writes page and key; says what was written.
     fn written(&self, output: &Path) -> Result<String> {
+        refuse_another_file(output)?;
         let beside = output.with_extension("key.json");
         let limit = self.limit.map_or(usize::MAX, |limit| limit as usize);
         let wish =
@@ -90,7 +92,7 @@ impl SurveyArguments {
             count(survey.questions.len(), "question"),
             count(key.methods.len(), "method"),
             survey.id,
-            survey.seed,
+            key.seed,
             HumanBytes(page.len() as u64),
             beside.display(),
         ))
@@ -107,6 +109,23 @@ impl SurveyArguments {
         let json = serde_json::to_string_pretty(&tally).map_err(|error| one(error.into()))?;
         Ok(json + "\n")
     }
+}
+
+/// Keeps what is no page of a survey, and pages from getting a name that browsers do not open.
+fn refuse_another_file(output: &Path) -> Result<(), Problem> {
+    let shown = output.display();
+    if output.extension().is_none_or(|end| end != "html") {
+        let problem = Problem::new(format!("`{shown}` does not end in .html"));
+        return Err(problem.hint("name a file such as `out/survey.html`"));
+    }
+    if file::is_special(output) {
+        return Err(file::special_file(&shown.to_string()));
+    }
+    if output.exists() && !page::is_page(output) {
+        return Err(Problem::new(format!("{shown} is there already, and is no page of a survey"))
+            .hint("name another `--output`, or delete it if nobody needs it any more"));
+    }
+    Ok(())
 }
 
 /// Keeps the only thing by which the answers of an older survey can be read.

@@ -1,5 +1,9 @@
 //! The page that people answer: one file, which needs no network and knows no method's name.
 
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
@@ -7,13 +11,15 @@ use sha2::{Digest as _, Sha256};
 
 const SCRIPT: &str = include_str!("survey.js");
 const STYLE: &str = include_str!("survey.css");
+/// What made a page, as its head has it.
+const GENERATOR: &str = "flow survey";
+/// Within how many bytes a page says what made it.
+const HEAD_BYTES: u64 = 512;
 
 /// What people see.
 pub struct Survey {
     /// Its id.
     pub id: String,
-    /// What it was drawn with.
-    pub seed: u64,
     /// What people are asked.
     pub question: String,
     /// PNG files to stand above all choices.
@@ -47,6 +53,7 @@ pub fn page(survey: &Survey) -> String {
         html lang="en" {
             head {
                 meta charset="utf-8";
+                meta name="generator" content=(GENERATOR);
                 meta http-equiv="Content-Security-Policy" content=(policy());
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
@@ -56,7 +63,7 @@ pub fn page(survey: &Survey) -> String {
             }
             body {
                 noscript { p { "This survey needs JavaScript, which is switched off in this browser." } }
-                main #survey data-survey=(survey.id) data-seed=(survey.seed) hidden {
+                main #survey data-survey=(survey.id) hidden {
                     (header(survey))
                     @for (index, question) in survey.questions.iter().enumerate() {
                         (asked(question, index, survey))
@@ -78,6 +85,14 @@ pub fn page(survey: &Survey) -> String {
     page.into_string()
 }
 
+/// Whether a file is a page of this module.
+pub fn is_page(path: &Path) -> bool {
+    let mut head = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(HEAD_BYTES).read_to_end(&mut head));
+    let mark = format!("<meta name=\"generator\" content=\"{GENERATOR}\">");
+    read.is_ok() && String::from_utf8_lossy(&head).contains(&mark)
+}
+
 /// Nothing from anywhere but this page's own script, style and pictures.
 fn policy() -> String {
     let hash = |text: &str| format!("'sha256-{}'", STANDARD.encode(Sha256::digest(text)));
@@ -96,6 +111,7 @@ fn header(survey: &Survey) -> Markup {
             p #warning role="alert" hidden {
                 "This browser forgets the answers when the page is closed. Save them on the last page before you leave."
             }
+            p #welcome hidden { "This browser remembers these answers. Are they not yours? " (again()) }
         }
         @if !survey.references.is_empty() {
             section #references aria-label="Reference pictures" {
@@ -124,7 +140,8 @@ fn asked(question: &Question, index: usize, survey: &Survey) -> Markup {
                         img src=(data_uri(&choice.png)) alt={ "Picture " (index + 1) };
                         span .name {
                             (radio(&question.id, &choice.id))
-                            span aria-hidden="true" { (index + 1) } // the picture's `alt` says it
+                            // The picture's `alt` says it. The script numbers both as they stand for a participant.
+                            span .place aria-hidden="true" { (index + 1) }
                         }
                     }
                 }
@@ -145,9 +162,15 @@ fn end() -> Markup {
             p #left {}
             p { a #download href="#" { "Save the answers" } }
             p { "Send the saved file to the person who asked you. Nothing leaves this browser by itself." }
-            p { button #again type="button" { "Begin again as another person" } }
+            p { label for="copy" { "If the browser saves no file, copy this text and send it instead:" } }
+            textarea #copy readonly rows="8" spellcheck="false" autocomplete="off" {}
+            p { (again()) }
         }
     }
+}
+
+fn again() -> Markup {
+    html! { button .again type="button" { "Begin again as another person" } }
 }
 
 fn data_uri(png: &[u8]) -> String {
@@ -163,7 +186,6 @@ mod tests {
         let choices = (0..choices).map(choice).collect();
         Survey {
             id: "s".into(),
-            seed: 7,
             question: question.into(),
             references: vec![b"r".to_vec()],
             questions: vec![Question { id: "q".into(), prompt: Some("<b>".into()), choices }],
@@ -193,5 +215,32 @@ mod tests {
         assert!(page.contains("default-src 'none'") && page.contains("script-src 'sha256-"));
         // The policy allows no style in an attribute.
         assert!(!page.contains(" style=") && !page.contains(" onclick="));
+    }
+
+    #[test]
+    fn the_script_finds_what_it_looks_for() {
+        let page = page(&survey(2, "?"));
+        let ids: Vec<_> = SCRIPT.split("find(\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+        assert!(ids.contains(&"copy") && ids.contains(&"welcome"));
+        for id in ids {
+            assert!(page.contains(&format!(" id=\"{id}\"")), "{id}");
+        }
+    }
+
+    #[test]
+    fn a_page_is_known_by_its_head_and_nothing_else_is_taken_for_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |text: &str| {
+            let file = folder.path().join("file.html");
+            std::fs::write(&file, text).unwrap();
+            file
+        };
+        let page = page(&survey(2, "?"));
+        assert!(is_page(&file(&page)));
+        let quoted = format!("<p>{}</p>{page}", "-".repeat(512));
+        for other in ["", "<!DOCTYPE html><title>Survey</title>", &page.replace(GENERATOR, "me"), &quoted] {
+            assert!(!is_page(&file(other)), "{other}");
+        }
+        assert!(!is_page(folder.path()) && !is_page(&folder.path().join("gone")));
     }
 }

@@ -1,21 +1,11 @@
 //! How much counts of answers say.
+//!
+//! What an interval is, and how many resamples it is drawn from, is what measured reports have too.
 
-use serde::Serialize;
+use flow_nodes::evaluate::statistics::{Interval, RESAMPLES, middle};
 
-/// How often the participants are drawn again.
-pub const RESAMPLES: usize = 10_000;
-
-/// The part of the normal distribution's values that lie in 95 % of the cases.
+/// How many standard deviations from the middle 95 % of the normal distribution end.
 const Z: f64 = 1.959_963_984_540_054;
-
-/// Where a share lies in 95 of 100 cases.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Interval {
-    /// The lower end, from 0 to 1.
-    pub low: f64,
-    /// The upper end.
-    pub high: f64,
-}
 
 /// The 95 % interval of a share of independent answers: E. B. Wilson, "Probable inference, the law of succession, and
 /// statistical inference", Journal of the American Statistical Association 22 (1927), 209-212.
@@ -49,6 +39,7 @@ pub fn sign_test(wins: usize, losses: usize) -> f64 {
 }
 
 /// What one participant answered: how often each side was chosen, and how many questions were answered.
+#[derive(Debug)]
 pub struct Counts {
     /// Of each side.
     pub chosen: Vec<usize>,
@@ -56,30 +47,46 @@ pub struct Counts {
     pub answers: usize,
 }
 
-/// The 95 % intervals of the shares of all sides if other participants of the same kind had answered: percentiles over
-/// participants drawn with replacement, each with all their answers.
-pub fn bootstrap(participants: &[Counts], sides: usize, seed: u64) -> Vec<Interval> {
-    let mut chance = Chance::new(seed);
-    let mut shares = vec![Vec::with_capacity(RESAMPLES); sides];
-    for _ in 0..RESAMPLES {
-        let (mut chosen, mut answers) = (vec![0; sides], 0);
-        for _ in participants {
-            let drawn = &participants[chance.below(participants.len())];
-            answers += drawn.answers;
-            chosen.iter_mut().zip(&drawn.chosen).for_each(|(sum, count)| *sum += count);
-        }
-        for (shares, chosen) in shares.iter_mut().zip(chosen) {
-            shares.push(chosen as f64 / answers.max(1) as f64);
-        }
-    }
-    shares.into_iter().map(percentiles).collect()
+/// How many participants chose each of two sides oftener than the other. Whoever chose both as often is not counted.
+pub fn majorities(participants: &[Counts], [one, two]: [usize; 2]) -> [usize; 2] {
+    let oftener = |side: usize, other: usize| {
+        participants.iter().filter(|counts| counts.chosen[side] > counts.chosen[other]).count()
+    };
+    [oftener(one, two), oftener(two, one)]
 }
 
-/// The middle 95 % of the shares of all resamples.
-fn percentiles(mut shares: Vec<f64>) -> Interval {
-    const OUTSIDE: usize = RESAMPLES / 40;
-    shares.sort_by(f64::total_cmp);
-    Interval { low: shares[OUTSIDE], high: shares[RESAMPLES - 1 - OUTSIDE] }
+/// The 95 % intervals of the shares of all sides if other participants of the same kind had answered the same questions:
+/// percentiles over participants drawn with replacement, each with all their answers. There must be two.
+///
+/// In small samples a resample varies too little by `√((n-1)/n)`, which is made up for (Hesterberg 2015, section 3.2).
+pub fn bootstrap(participants: &[Counts], sides: usize, seed: u64) -> Vec<Interval> {
+    let n = participants.len();
+    let spread = (n as f64 / (n as f64 - 1.0)).sqrt();
+    let told = shares(participants, sides);
+    let mut chance = Chance::new(seed);
+    let mut resampled = vec![Vec::with_capacity(RESAMPLES); sides];
+    for _ in 0..RESAMPLES {
+        let again = shares((0..n).map(|_| &participants[chance.below(n)]), sides);
+        for ((resampled, again), told) in resampled.iter_mut().zip(again).zip(&told) {
+            resampled.push(told + spread * (again - told));
+        }
+    }
+    resampled.into_iter().map(|shares| of_a_share(middle(shares))).collect()
+}
+
+/// How large a part of all answers each side has.
+fn shares<'a>(participants: impl IntoIterator<Item = &'a Counts>, sides: usize) -> Vec<f64> {
+    let (mut chosen, mut answers) = (vec![0_usize; sides], 0_usize);
+    for counts in participants {
+        answers += counts.answers;
+        chosen.iter_mut().zip(&counts.chosen).for_each(|(sum, count)| *sum += count);
+    }
+    chosen.into_iter().map(|chosen| chosen as f64 / answers.max(1) as f64).collect()
+}
+
+/// An interval without what no share can be.
+fn of_a_share(Interval { low, high }: Interval) -> Interval {
+    Interval { low: low.max(0.0), high: high.min(1.0) }
 }
 
 /// Numbers that look like chance and are the same for a seed, wherever they are drawn.
@@ -162,14 +169,30 @@ mod tests {
         assert_eq!(first, bootstrap(&differing, 2, 1));
         let draws = |mut chance: Chance| [(); 9].map(|()| chance.below(100));
         assert_ne!(draws(Chance::new(1)), draws(Chance::new(2)));
-        // The sum of 20 participants is 0.1 + 0.8 B / 20 with B of a binomial of 20 and a half: 6 to 14 in 95 %.
-        close(first[0].low, 0.1 + 0.8 * 6.0 / 20.0, 1e-9);
-        close(first[0].high, 0.1 + 0.8 * 14.0 / 20.0, 1e-9);
+        // The share of 20 drawn ones is 0.1 + 0.8 B / 20 with B of a binomial of 20 and a half, 6 to 14 in 95 %: 0.16 to
+        // each side of the middle, and further by √(20/19).
+        let half = 0.16 * (20.0_f64 / 19.0).sqrt();
+        close(first[0].low, 0.5 - half, 1e-9);
+        close(first[0].high, 0.5 + half, 1e-9);
         // 200 answers as if they were independent would say less than half of that.
         let naive = wilson(100, 200);
         assert!(first[0].high - first[0].low > 2.0 * (naive.high - naive.low));
         let alike: Vec<_> = (0..5).map(|_| counts(3, 1)).collect();
         assert_eq!(bootstrap(&alike, 2, 1)[0], Interval { low: 0.75, high: 0.75 });
+        // 5/6 and √2 times 1/6 to each side, which is more than everything.
+        let two = bootstrap(&[counts(3, 0), counts(2, 1)], 2, 1);
+        close(two[0].low, (5.0 - 2.0_f64.sqrt()) / 6.0, 1e-9);
+        assert_eq!((two[0].high, two[1].low), (1.0, 0.0));
+    }
+
+    #[test]
+    fn a_participant_has_one_voice_however_many_answers() {
+        let counts = |chosen: [usize; 3]| Counts { chosen: chosen.into(), answers: chosen.iter().sum() };
+        let participants = [[9, 1, 0], [2, 1, 5], [0, 3, 1], [2, 2, 0]].map(counts);
+        assert_eq!(majorities(&participants, [0, 1]), [2, 1]);
+        assert_eq!(majorities(&participants, [1, 0]), [1, 2]);
+        assert_eq!(majorities(&participants, [0, 2]), [2, 2]);
+        assert_eq!(majorities(&[], [0, 1]), [0, 0]);
     }
 
     #[test]

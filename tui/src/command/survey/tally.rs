@@ -2,11 +2,12 @@
 
 use std::fmt;
 
+use flow_nodes::evaluate::statistics::{Interval, RESAMPLES};
 use serde::Serialize;
 
 use super::answers::{Sheet, answered};
 use super::key::Key;
-use super::statistics::{Counts, Interval, RESAMPLES, bootstrap, sign_test, wilson};
+use super::statistics::{Counts, bootstrap, majorities, sign_test, wilson};
 use crate::show::diagnostics::count;
 use crate::show::out::harmless;
 use crate::show::table::{Column, table};
@@ -51,7 +52,7 @@ pub struct Share {
     pub share: f64,
     /// Its 95 % interval if all answers were independent.
     pub wilson: Interval,
-    /// Its 95 % interval over participants, if there are two.
+    /// Its 95 % interval over participants who answer about these pictures, if there are two.
     pub bootstrap: Option<Interval>,
 }
 
@@ -62,8 +63,12 @@ pub struct Pair {
     pub methods: [String; 2],
     /// How often each was chosen where the other could have been.
     pub wins: [usize; 2],
-    /// The two-sided p of the sign test.
-    pub p: f64,
+    /// The two-sided p of the sign test over all answers, if they were independent.
+    pub p_if_independent: f64,
+    /// How many participants chose each oftener than the other.
+    pub majorities: [usize; 2],
+    /// The two-sided p of the sign test over participants, in which each has one voice.
+    pub p_over_participants: f64,
 }
 
 /// Counts the answers of all participants.
@@ -84,7 +89,7 @@ pub fn tally(key: &Key, sheets: &[Sheet], told: Vec<String>, seed: u64) -> Tally
     };
     let methods: Vec<Share> = key.methods.iter().enumerate().map(|(side, name)| share(side, name)).collect();
     let neither = share(key.methods.len(), if sides == 3 { "neither" } else { "none of them" });
-    let pairs = pairs(&methods);
+    let pairs = pairs(&methods, &participants);
     Tally {
         survey: key.survey.clone(),
         question: key.question.clone(),
@@ -110,32 +115,41 @@ fn counts(sheet: &Sheet, key: &Key) -> Counts {
 }
 
 /// Every two methods. Each question has all of them, so whoever is chosen wins against each other one.
-fn pairs(methods: &[Share]) -> Vec<Pair> {
-    let with_rest = methods
-        .iter()
-        .enumerate()
-        .flat_map(|(index, one)| methods[index + 1..].iter().map(move |two| (one, two)));
-    let pair = |(one, two): (&Share, &Share)| Pair {
-        methods: [one.name.clone(), two.name.clone()],
-        wins: [one.chosen, two.chosen],
-        p: sign_test(one.chosen, two.chosen),
+fn pairs(methods: &[Share], participants: &[Counts]) -> Vec<Pair> {
+    let end = methods.len();
+    let every_two = (0..end).flat_map(|one| (one + 1..end).map(move |two| [one, two]));
+    let pair = |sides: [usize; 2]| {
+        let wins = sides.map(|side| methods[side].chosen);
+        let majorities = majorities(participants, sides);
+        Pair {
+            methods: sides.map(|side| methods[side].name.clone()),
+            wins,
+            p_if_independent: sign_test(wins[0], wins[1]),
+            majorities,
+            p_over_participants: sign_test(majorities[0], majorities[1]),
+        }
     };
-    with_rest.map(pair).collect()
+    every_two.map(pair).collect()
 }
 
 /// What these numbers do not say.
 fn notes(participants: usize, pairs: usize) -> Vec<String> {
-    let mut notes = vec![match participants {
-        1 => "all answers are of one participant: they are not independent, and the intervals and p say nothing of \
-              what other people would choose"
-            .to_owned(),
-        _ => format!(
-            "answers of the same participant are not independent, as Wilson's interval and the sign test take them \
-             to be: the interval over participants, of {RESAMPLES} resamples, is the one to trust where they differ"
-        ),
-    }];
+    let independence = match participants {
+        1 => {
+            "all answers are of one participant: they are not independent, and the intervals and p say nothing of \
+             what other people would choose"
+        }
+        _ => {
+            "answers of the same participant are not independent, as Wilson's interval and the p of all answers take \
+             them to be: trust the wider interval where two are given, and the p over participants, in which each \
+             has one voice"
+        }
+    };
+    let pictures =
+        "all of this is of these pictures: other pictures of the same methods may come out otherwise";
+    let mut notes = vec![independence.to_owned(), pictures.to_owned()];
     if (2..10).contains(&participants) {
-        notes.push(format!("{participants} participants are few to draw resamples of"));
+        notes.push(format!("{participants} participants are few to draw {RESAMPLES} resamples of"));
     }
     if pairs > 1 {
         notes.push(format!("p is of each pair alone; of {pairs} pairs one is small by chance more often"));
@@ -184,13 +198,17 @@ fn against_each_other(pairs: &[Pair]) -> String {
     let columns = [
         Column::Words("pair"),
         Column::Words(""),
-        Column::Number("wins"),
-        Column::Number("wins of\nthe other"),
-        Column::Number("p\n(sign test)"),
+        Column::Number("answers"),
+        Column::Number("p if answers\nwere independent"),
+        Column::Number("participants"),
+        Column::Number("p over\nparticipants"),
     ];
+    let versus = |[one, two]: [usize; 2]| format!("{one} : {two}");
     let row = |pair: &Pair| {
-        let ([one, two], [wins, losses]) = (&pair.methods, pair.wins);
-        vec![harmless(one), harmless(two), wins.to_string(), losses.to_string(), probability(pair.p)]
+        let names = pair.methods.iter().map(|name| harmless(name));
+        let answers = [versus(pair.wins), probability(pair.p_if_independent)];
+        let participants = [versus(pair.majorities), probability(pair.p_over_participants)];
+        names.chain(answers).chain(participants).collect()
     };
     table(&columns, pairs.iter().map(row))
 }
