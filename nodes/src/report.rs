@@ -4,6 +4,7 @@
 
 mod stored;
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use flow_engine::{Digest, Result, StoredFile, Value};
@@ -16,6 +17,9 @@ pub struct Report {
     pub title: String,
     /// What holds for the table as a whole, in sentences.
     pub notes: Vec<String>,
+    /// What was measured with, by name: numbers of other settings cannot be compared with these.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub settings: BTreeMap<String, String>,
     /// Names of the columns, units among them.
     pub columns: Vec<String>,
     /// A value for each column.
@@ -81,6 +85,12 @@ impl Report {
         for note in &self.notes {
             let _ = write!(text, "\n{note}\n");
         }
+        for (name, value) in &self.settings {
+            let _ = write!(text, "\n- {name}: {value}");
+        }
+        if !self.settings.is_empty() {
+            text += "\n";
+        }
         let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
         text += "\n";
         text += &line(self.columns.clone());
@@ -122,6 +132,7 @@ mod tests {
         Report {
             title: "Ranks".into(),
             notes: vec!["Two layers.".into()],
+            settings: BTreeMap::new(),
             columns: vec!["layer".into(), "rank".into(), "σ".into()],
             rows: vec![
                 vec![Cell::Text("a, \"b\"".into()), Cell::Count(2), Cell::Numbers(vec![1.5, 0.25])],
@@ -143,6 +154,13 @@ mod tests {
             "{text}"
         );
         assert!(text.ends_with("| c\\|d |  | 0.33333 |\n"), "{text}");
+    }
+
+    #[test]
+    fn what_was_measured_with_stands_between_the_notes_and_the_table() {
+        let settings = [("SSIM window", "Gaussian"), ("CLIP", "a")].map(|(k, v)| (k.into(), v.into())).into();
+        let text = Report { settings, ..report() }.to_markdown();
+        assert!(text.contains("Two layers.\n\n- CLIP: a\n- SSIM window: Gaussian\n\n| layer"), "{text}");
     }
 
     #[test]

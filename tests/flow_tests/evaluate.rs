@@ -74,7 +74,7 @@ fn methods_are_compared_picture_by_picture_and_shown_on_one_page() {
     let workshop = Workshop::new();
     let draw = |name: &str, guidance: f64| {
         format!(
-            r#""{name}": DDIMSample(model: "base", prompt: "a photo of a cat", count: 4, steps: 4, guidance: {guidance}),
+            r#""{name}": DDIMSample(model: "base", prompt: "a photo of a cat", count: 6, steps: 4, guidance: {guidance}),
             "s {name}": Evaluate(images: "{name}", reference: "photos", clip: CLIP, runs: 2,
                 measures: [Diversity, TextAlignment, ImageAlignment]),"#
         )
@@ -98,11 +98,12 @@ fn methods_are_compared_picture_by_picture_and_shown_on_one_page() {
         found.unwrap_or_else(|| panic!("{rows:?}")).as_array().unwrap().clone()
     };
     let text = row("strong", "text alignment (CLIP)");
-    assert_eq!((text[2].as_u64(), text[3].as_u64(), &text[12]), (Some(4), Some(2), &Value::from("yes")));
+    assert_eq!((text[2].as_u64(), text[3].as_u64(), &text[12]), (Some(6), Some(2), &Value::from("yes")));
     let (low, difference, high) = (text[10].as_f64(), text[9].as_f64(), text[11].as_f64());
     assert!(low < difference && difference < high, "{text:?}");
     let diversity = row("weak <b>", "SSIM within the set");
-    assert!(diversity[7].is_null(), "a run of two pictures has one pair and no interval: {diversity:?}");
+    assert!(diversity[7].as_f64() < diversity[4].as_f64(), "{diversity:?}");
+    assert!(both["settings"]["CLIP"].as_str().unwrap().contains("models/mini-sdxl/clip ("), "{both}");
     let page = fs::read_to_string(workshop.path("out/page.html")).unwrap();
     assert!(
         page.contains("weak &lt;b&gt;") && page.contains("data:image/svg+xml") && page.contains("<strong>")
@@ -119,12 +120,19 @@ fn what_cannot_be_measured_is_told_with_what_to_do() {
             "5 pictures cannot be 2 runs of the same length",
         ),
         (r#"Evaluate(images: "photos", prompt: "A LONG TEXT", clip: CLIP)"#, "tokens long, and"),
-        (r#"Evaluate(images: "photos", clip: CLIP)"#, "nothing says what `00` is to show"),
-        (r#"Evaluate(images: "photos", clip: "nowhere")"#, "`nowhere` does not exist"),
+        (r#"Evaluate(images: "photos", clip: "nowhere")"#, "`nowhere` is no folder"),
         (r#"Evaluate(images: "photos", measures: [])"#, "nothing is to be measured"),
         (
             r#"Evaluate(images: "photos", measures: [Diversity], lpips_trunk: "graphs/test.ron")"#,
             "`lpips_trunk` and `lpips_heads` belong together",
+        ),
+        (
+            r#"Evaluate(images: "photos", measures: [Diversity], lpips_trunk: "no", lpips_heads: "no")"#,
+            "`no` is no file",
+        ),
+        (
+            r#"Evaluate(images: "photos", measures: [Diversity]), "twice": Compare(reports: ["it", "it"], names: ["a", "a"])"#,
+            "`it` is given twice as `a`",
         ),
         (r#"Compare(reports: [])"#, "a comparison needs at least one report"),
         (r#"Report(title: "t", path: "out/page.pdf")"#, "does not end in .html"),
@@ -166,10 +174,14 @@ fn pictures_of_a_model_without_a_judge_are_measured_by_what_needs_none() {
     graph(
         &workshop,
         r#""it": Evaluate(images: "photos", prompt: "a bear"),
-        "save": SaveReport(report: "it", path: "out/it.json")"#,
+        "save": SaveReport(report: "it", path: "out/it.json"),
+        "untold": Evaluate(images: "photos", clip: CLIP, measures: [Diversity, TextAlignment]),
+        "save untold": SaveReport(report: "untold", path: "out/untold.json")"#,
     );
     workshop.run(&[]);
     let it = report(&workshop, "out/it.json");
-    assert!(said(&it).contains("there is no `models/mini-sdxl/clip`"), "{}", said(&it));
+    assert!(said(&it).contains("no model is known that drew `00`, and no judge is named"), "{}", said(&it));
     assert!(said(&it).contains("SSIM within the set: 0."), "{}", said(&it));
+    let untold = report(&workshop, "out/untold.json");
+    assert!(said(&untold).contains("nothing says what `00` is to show; give `prompt`"), "{}", said(&untold));
 }

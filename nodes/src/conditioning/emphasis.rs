@@ -49,6 +49,12 @@ pub fn parse(prompt: &str) -> Result<Vec<Span>, Problem> {
     parser.finish()
 }
 
+/// The words of a prompt without their notation; a prompt that cannot be taken apart stays as it is.
+pub fn plain(prompt: &str) -> String {
+    parse(prompt)
+        .map_or_else(|_| prompt.to_owned(), |spans| spans.into_iter().map(|span| span.text).collect())
+}
+
 /// Text between two brackets.
 struct Run {
     text: String,
@@ -235,6 +241,12 @@ mod tests {
         reads(r"no brackets: \\ \: \n", &[(r"no brackets: \\ \: \n", 1.0)]);
         reads("", &[]);
         reads("(:2)[]()", &[]);
+    }
+
+    #[test]
+    fn a_plain_prompt_has_the_words_alone() {
+        assert_eq!(plain(r"a (big:1.3) [red] toy \(new\)"), "a big red toy (new)");
+        assert_eq!(plain("a (toy"), "a (toy");
     }
 
     #[test]

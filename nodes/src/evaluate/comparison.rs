@@ -4,7 +4,7 @@
 //! one seed, which varies far less than the difference of two means. A difference whose interval holds 0 is within
 //! noise.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use flow_engine::{Problem, Result};
 
@@ -55,6 +55,7 @@ impl Difference {
     pub fn verdict(&self) -> &'static str {
         match self.interval {
             None => "too few pictures",
+            Some(interval) if !(interval.low.is_finite() && interval.high.is_finite()) => "no number",
             Some(interval) if interval.holds(0.0) => "within noise",
             Some(_) if self.mean > 0.0 => "higher",
             Some(_) => "lower",
@@ -65,23 +66,40 @@ impl Difference {
 /// Compares methods with the first one, by every measure that all have.
 ///
 /// # Errors
-/// Methods with different numbers of reports, or of different prompts; no common measure.
+/// Methods with different numbers of reports, runs or pictures, of different prompts, or measured with different judges; no
+/// common measure.
 pub fn compare(methods: &[Method]) -> Result<Vec<Compared>> {
     let Some((first, others)) = methods.split_first() else { return Ok(Vec::new()) };
     for other in others {
         same_task(first, other)?;
     }
-    let has = |measure: &Measure| {
-        methods.iter().flat_map(|method| &method.scores).all(|scores| scores.measures.contains(measure))
-    };
-    let measures: Vec<_> = Measure::ALL.into_iter().filter(has).collect();
+    let measures: Vec<_> =
+        Measure::ALL.into_iter().filter(|&measure| lacking(methods, measure).is_empty()).collect();
     if measures.is_empty() {
-        return Err(Problem::new("no measure was taken of all reports")
-            .hint("give every `Evaluate` the same `measures`")
-            .into());
+        let message = format!("no measure was taken of all reports. {}", left_out(methods).join(" "));
+        return Err(Problem::new(message).hint("give every `Evaluate` the same `measures`").into());
     }
     let of = |measure: Measure| methods.iter().filter_map(move |method| compared(method, first, measure));
     Ok(measures.into_iter().flat_map(of).collect())
+}
+
+/// The methods of which a measure was not taken everywhere.
+fn lacking(methods: &[Method], measure: Measure) -> Vec<&str> {
+    let has = |method: &&Method| method.scores.iter().all(|scores| scores.measures.contains(&measure));
+    methods.iter().filter(|method| !has(method)).map(|method| method.name.as_str()).collect()
+}
+
+/// A sentence for each measure that was taken of some and not of all.
+fn left_out(methods: &[Method]) -> Vec<String> {
+    let is_taken = |measure: &Measure| {
+        methods.iter().flat_map(|method| &method.scores).any(|scores| scores.measures.contains(measure))
+    };
+    let taken = Measure::ALL.into_iter().filter(is_taken).map(|measure| (measure, lacking(methods, measure)));
+    let told = taken.filter(|(_, lacking)| !lacking.is_empty()).map(|(measure, lacking)| {
+        let names: Vec<_> = lacking.iter().map(|name| format!("`{name}`")).collect();
+        format!("Not compared: {}, which was not measured of {}.", measure.name(), names.join(", "))
+    });
+    told.collect()
 }
 
 /// Whether two methods were asked for the same.
@@ -106,7 +124,30 @@ fn same_task(first: &Method, other: &Method) -> Result<()> {
             return Err(Problem::new(message).hint(hint).into());
         }
     }
-    Ok(())
+    let pairs = first.scores.iter().zip(&other.scores).enumerate();
+    let different = pairs.into_iter().find_map(|(i, (a, b))| Some((i, unlike(a, b)?)));
+    let Some((i, what)) = different else { return Ok(()) };
+    let message = format!("report {} of `{}` and of `{}` differ: {what}", i + 1, first.name, other.name);
+    Err(Problem::new(message).hint("measure every method in the same way").into())
+}
+
+/// In what two sets of scores of the same prompts still cannot be compared.
+fn unlike(a: &Scores, b: &Scores) -> Option<String> {
+    let lengths = |scores: &Scores| {
+        let mut runs = BTreeMap::<usize, usize>::new();
+        scores.pictures.iter().for_each(|picture| *runs.entry(picture.run).or_default() += 1);
+        runs.into_values().collect::<Vec<_>>()
+    };
+    let (runs_of_a, runs_of_b) = (lengths(a), lengths(b));
+    if runs_of_a != runs_of_b {
+        return Some(format!("runs of {runs_of_a:?} and of {runs_of_b:?} pictures"));
+    }
+    // What only one has belongs to a measure that is not compared.
+    let other = |(name, value): (&String, &String)| {
+        let other = b.settings.get(name).filter(|&other| other != value)?;
+        Some(format!("{name} is {value} and {other}"))
+    };
+    a.settings.iter().find_map(other)
 }
 
 /// The prompts of some pictures, each once.
@@ -198,11 +239,12 @@ const COLUMNS: [&str; 14] = [
     "verdict",
 ];
 
-/// The table of a comparison.
-pub fn to_report(title: String, compared: &[Compared]) -> Report {
+/// The table of a comparison of some methods.
+pub fn to_report(title: String, compared: &[Compared], methods: &[Method]) -> Report {
     Report {
         title,
-        notes: notes(compared),
+        notes: notes(compared).into_iter().chain(doubts(compared, methods)).collect(),
+        settings: common_settings(methods),
         columns: COLUMNS.map(str::to_owned).to_vec(),
         rows: compared.iter().map(row).collect(),
     }
@@ -231,6 +273,40 @@ fn notes(compared: &[Compared]) -> Vec<String> {
         notes.push(format!("Within noise: {}.", noise.join("; ")));
     }
     notes
+}
+
+/// What makes the verdicts less sure than they look, and what could not be compared.
+fn doubts(compared: &[Compared], methods: &[Method]) -> Vec<String> {
+    /// So many verdicts may be read one by one.
+    const FEW: usize = 4;
+    let verdicts = compared.iter().filter(|row| row.difference.is_some()).count();
+    let many = (verdicts > FEW).then(|| {
+        format!(
+            "Each of the {verdicts} verdicts stands for itself: where nothing differs, about one in twenty says that it does."
+        )
+    });
+    let shared = methods.first().is_some_and(shares_seeds).then(|| {
+        "Reports share seeds, so that their pictures are not independent: the intervals are too narrow."
+            .to_owned()
+    });
+    many.into_iter().chain(shared).chain(left_out(methods)).collect()
+}
+
+/// Whether two of a method's reports have pictures of one seed.
+fn shares_seeds(method: &Method) -> bool {
+    let seeds = |scores: &Scores| -> BTreeSet<u64> {
+        scores.pictures.iter().filter_map(|picture| picture.made.seed).collect()
+    };
+    let mut known = BTreeSet::new();
+    method.scores.iter().flat_map(seeds).any(|seed| !known.insert(seed))
+}
+
+/// The settings on which all reports agree.
+fn common_settings(methods: &[Method]) -> BTreeMap<String, String> {
+    let mut all = methods.iter().flat_map(|method| &method.scores).map(|scores| &scores.settings);
+    let mut common = all.next().cloned().unwrap_or_default();
+    all.for_each(|settings| common.retain(|name, value| settings.get(name) == Some(value)));
+    common
 }
 
 fn row(compared: &Compared) -> Vec<Cell> {
@@ -336,7 +412,9 @@ mod tests {
     fn a_comparison_comes_back_from_its_table() {
         let methods = [method("base", vec![scores(0.0)]), method("PaRa", vec![scores(0.01)])];
         let compared = compare(&methods).unwrap();
-        assert_eq!(from_report(&to_report("methods".into(), &compared)).unwrap(), compared);
+        let report = to_report("methods".into(), &compared, &methods);
+        assert_eq!(from_report(&report).unwrap(), compared);
+        assert_eq!(report.settings["CLIP"], "a judge");
         assert_eq!(from_report(&Report::default()), None);
     }
 
@@ -349,5 +427,36 @@ mod tests {
         assert!(told.contains("`a bear`") && told.contains("`a cat`"), "{told}");
         let told = said(&[method("base", vec![scores(0.0)]), method("PaRa", vec![])]);
         assert_eq!(told, "`base` has 1 reports and `PaRa` 0");
+    }
+
+    #[test]
+    fn other_judges_and_other_numbers_of_pictures_are_refused() {
+        let said = |other: Scores| {
+            let methods = [method("base", vec![scores(0.0)]), method("PaRa", vec![other])];
+            compare(&methods).unwrap_err().to_string()
+        };
+        let settings = [("CLIP".to_owned(), "another".to_owned())].into();
+        let told = said(Scores { settings, ..scores(0.0) });
+        assert_eq!(told, "report 1 of `base` and of `PaRa` differ: CLIP is a judge and another");
+        let mut fewer = scores(0.0);
+        fewer.pictures.pop();
+        let told = said(fewer);
+        assert!(told.ends_with("runs of [3, 3] and of [3, 2] pictures"), "{told}");
+    }
+
+    #[test]
+    fn shared_seeds_and_measures_that_some_lack_are_told() {
+        let mut more = scores(0.0);
+        more.measures.push(Measure::ImageAlignment);
+        more.pictures.iter_mut().for_each(|picture| picture.values.push(0.5));
+        let methods =
+            [method("base", vec![more, scores(0.0)]), method("PaRa", vec![scores(0.01), scores(0.01)])];
+        let report = to_report("methods".into(), &compare(&methods).unwrap(), &methods);
+        let notes = report.notes.join("\n");
+        assert!(notes.contains("Reports share seeds"), "{notes}");
+        assert!(
+            notes.contains("Not compared: image alignment (CLIP), which was not measured of `base`, `PaRa`"),
+            "{notes}"
+        );
     }
 }

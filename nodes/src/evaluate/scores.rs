@@ -15,6 +15,8 @@ pub struct Scores {
     pub measures: Vec<Measure>,
     /// The pictures, run by run.
     pub pictures: Vec<Scored>,
+    /// What was measured with, by name.
+    pub settings: BTreeMap<String, String>,
 }
 
 /// A picture and what was measured of it.
@@ -83,7 +85,7 @@ impl Scores {
             own.into_iter().chain(picture.values.iter().map(|&value| Cell::Number(value))).collect()
         };
         let rows = self.pictures.iter().map(row).collect();
-        Report { title, notes, columns: columns.collect(), rows }
+        Report { title, notes, settings: self.settings.clone(), columns: columns.collect(), rows }
     }
 
     /// What a table of [`Self::to_report`] holds.
@@ -98,8 +100,10 @@ impl Scores {
         let (own, measured) = report.columns.split_at(OWN.len().min(report.columns.len()));
         let measures: Option<Vec<_>> = measured.iter().map(|name| Measure::named(name)).collect();
         let measures = measures.filter(|_| own == OWN).ok_or_else(other)?;
-        let pictures: Option<Vec<_>> = report.rows.iter().map(|row| scored(row)).collect();
-        Ok(Self { measures, pictures: pictures.ok_or_else(other)? })
+        let whole = |picture: &Scored| picture.values.len() == measures.len();
+        let pictures = report.rows.iter().map(|row| scored(row).filter(whole)).collect::<Option<_>>();
+        let pictures = pictures.ok_or_else(other)?;
+        Ok(Self { measures, pictures, settings: report.settings.clone() })
     }
 }
 
@@ -130,13 +134,17 @@ pub(super) mod tests {
             made: Made { prompt: Some("a bear".into()), seed: Some(i as u64) },
             values: vec![start + i as f64 / 10.0],
         };
-        Scores { measures: vec![Measure::TextAlignment], pictures: (0..6).map(picture).collect() }
+        let settings = [("CLIP".to_owned(), "a judge".to_owned())].into();
+        Scores { measures: vec![Measure::TextAlignment], pictures: (0..6).map(picture).collect(), settings }
     }
 
     #[test]
     fn scores_come_back_from_their_table() {
         let report = scores(0.25).to_report("scores".into(), Vec::new());
         assert_eq!(Scores::from_report(&report).unwrap(), scores(0.25));
+        let mut short = report.clone();
+        short.rows[1].pop();
+        assert!(Scores::from_report(&short).is_err(), "a row without its value");
         let other = Report { columns: vec!["layer".into()], ..report };
         assert!(Scores::from_report(&other).unwrap_err().to_string().contains("holds no scores"));
     }

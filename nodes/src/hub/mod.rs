@@ -23,6 +23,7 @@ pub use cache::name_of;
 pub use download::Watch;
 pub use id::HubId;
 pub use resolve::{when_checked, when_keyed, when_run};
+pub use select::Wanted;
 pub use settings::HubSettings;
 
 use std::collections::BTreeSet;
@@ -65,10 +66,10 @@ impl Hub {
     }
 
     /// The folder of a model, if all that is needed of it is in the cache. Asks nobody.
-    pub fn cached(&self, id: &HubId, precision: Precision) -> Option<PathBuf> {
+    pub fn cached(&self, id: &HubId, wanted: Wanted, precision: Precision) -> Option<PathBuf> {
         let repo = Repo::new(&self.settings.cache, id);
         let commit = repo.commit_of(&id.revision)?;
-        let selection = select::select(&repo.files(&commit), precision == Precision::Half).ok()?;
+        let selection = select::select(&repo.files(&commit), wanted, precision == Precision::Half).ok()?;
         let takes_any = precision == Precision::Any || self.settings.offline;
         let is_best = selection.no_full.iter().all(|name| repo.lacks(&commit, name));
         (takes_any || is_best).then(|| repo.snapshot(&commit))
@@ -78,13 +79,13 @@ impl Hub {
     ///
     /// # Errors
     /// The hub cannot be reached, has no such model, or does not give it to everybody; the model lacks files.
-    pub fn look_up(&self, id: &HubId, precision: Precision) -> Result<Lookup> {
+    pub fn look_up(&self, id: &HubId, wanted: Wanted, precision: Precision) -> Result<Lookup> {
         let listing = match self.list(&Client::new(&self.settings), id) {
             Ok(listing) => listing,
             Err(Failure::Unreachable(problem)) => return Ok(Lookup::Unreachable(problem)),
             Err(Failure::Refused(problem)) => return Err(problem.into()),
         };
-        let selection = chosen(id, &listing, precision)?;
+        let selection = chosen(id, &listing, wanted, precision)?;
         let mut sizes = selection.files.iter().map(|name| Some(listing.files[name].as_ref()?.size_bytes));
         Ok(Lookup::There { size_bytes: sizes.try_fold(0, |sum: u64, size| Some(sum.saturating_add(size?))) })
     }
@@ -94,8 +95,14 @@ impl Hub {
     /// # Errors
     /// As [`Self::look_up`]; downloads that break off, come with a wrong digest, or do not fit on the disk;
     /// whatever `watch` says.
-    pub fn fetch(&self, id: &HubId, precision: Precision, watch: &mut Watch<'_>) -> Result<PathBuf> {
-        if let Some(folder) = self.cached(id, precision) {
+    pub fn fetch(
+        &self,
+        id: &HubId,
+        wanted: Wanted,
+        precision: Precision,
+        watch: &mut Watch<'_>,
+    ) -> Result<PathBuf> {
+        if let Some(folder) = self.cached(id, wanted, precision) {
             return Ok(folder);
         }
         if self.settings.offline {
@@ -103,7 +110,7 @@ impl Hub {
         }
         let client = Client::new(&self.settings);
         let listing = self.list(&client, id)?;
-        let selection = chosen(id, &listing, precision)?;
+        let selection = chosen(id, &listing, wanted, precision)?;
         let identify = |name: &String| match &listing.files[name] {
             Some(identity) => Ok((name.clone(), identity.clone())),
             None => Ok((name.clone(), client.identify(id, &listing.commit, name)?)),
@@ -166,9 +173,9 @@ pub enum Lookup {
 }
 
 /// The files of a listing that are needed.
-fn chosen(id: &HubId, listing: &Listing, precision: Precision) -> Result<Selection> {
+fn chosen(id: &HubId, listing: &Listing, wanted: Wanted, precision: Precision) -> Result<Selection> {
     let names: BTreeSet<String> = listing.files.keys().cloned().collect();
-    select::select(&names, precision == Precision::Half).map_err(|missing| {
+    select::select(&names, wanted, precision == Precision::Half).map_err(|missing| {
         let folders: BTreeSet<_> = missing.iter().filter_map(|name| Path::new(name).parent()).collect();
         let is_pickle = |name: &&String| name.ends_with(".bin") || name.ends_with(".ckpt");
         let mut pickles = names.iter().filter(is_pickle);

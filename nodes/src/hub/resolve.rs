@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use flow_engine::{Check, Cx, Dtype, NotYet, Project, Result, Settings};
 
-use super::{Hub, HubId, HubSettings, Lookup, Precision};
+use super::{Hub, HubId, HubSettings, Lookup, Precision, Wanted};
 
 /// Progress is told at most this often.
 const BEAT: Duration = Duration::from_millis(100);
@@ -15,16 +15,16 @@ const BYTES_PER_MB: u64 = 1_000_000;
 ///
 /// # Errors
 /// [`NotYet`] for a model that running will download; what is known to be wrong with one.
-pub fn when_checked(path: &str, cx: &Check<'_>) -> Result<PathBuf> {
+pub fn when_checked(path: &str, wanted: Wanted, cx: &Check<'_>) -> Result<PathBuf> {
     let Some(id) = HubId::of(path)? else { return Ok(cx.path(path)) };
     let (hub, precision) = (Hub::new(HubSettings::from_env()), precision(cx.settings()));
-    if let Some(folder) = hub.cached(&id, precision) {
+    if let Some(folder) = hub.cached(&id, wanted, precision) {
         return Ok(folder);
     }
     if hub.is_offline() {
         return Err(hub.absent_offline(&id).into());
     }
-    Err(match hub.look_up(&id, precision)? {
+    Err(match hub.look_up(&id, wanted, precision)? {
         Lookup::There { size_bytes: Some(size) } => {
             NotYet::new(format!("{id} is not here yet: running downloads up to {}", mega(size)))
         }
@@ -42,9 +42,9 @@ pub fn when_checked(path: &str, cx: &Check<'_>) -> Result<PathBuf> {
 ///
 /// # Errors
 /// [`NotYet`], if it is not there.
-pub fn when_keyed(path: &str, project: &Project) -> Result<PathBuf> {
+pub fn when_keyed(path: &str, wanted: Wanted, project: &Project) -> Result<PathBuf> {
     let Some(id) = HubId::of(path)? else { return Ok(project.path(path)) };
-    let cached = Hub::new(HubSettings::from_env()).cached(&id, Precision::Any);
+    let cached = Hub::new(HubSettings::from_env()).cached(&id, wanted, Precision::Any);
     cached.ok_or_else(|| NotYet::new(format!("{id} is not here yet")).into())
 }
 
@@ -52,10 +52,10 @@ pub fn when_keyed(path: &str, project: &Project) -> Result<PathBuf> {
 ///
 /// # Errors
 /// As [`Hub::fetch`].
-pub fn when_run(path: &str, cx: &Cx<'_>) -> Result<PathBuf> {
+pub fn when_run(path: &str, wanted: Wanted, cx: &Cx<'_>) -> Result<PathBuf> {
     let Some(id) = HubId::of(path)? else { return Ok(cx.path(path)) };
     let mut told = Instant::now();
-    Hub::new(HubSettings::from_env()).fetch(&id, precision(cx.settings()), &mut |done, total| {
+    Hub::new(HubSettings::from_env()).fetch(&id, wanted, precision(cx.settings()), &mut |done, total| {
         if done < total && told.elapsed() < BEAT {
             return cx.stop_if_asked();
         }

@@ -14,6 +14,15 @@ const PARTS: [(&str, &str); 4] = [
     ("unet", "diffusion_pytorch_model"),
 ];
 
+/// What a repository is to hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// SDXL in diffusers' folders.
+    Sdxl,
+    /// A CLIP model as transformers saves one, with its tokenizer.
+    Clip,
+}
+
 /// What comes between the stem of a weight file in half precision and its extension.
 const HALF: &str = ".fp16";
 
@@ -30,7 +39,31 @@ pub(super) struct Selection {
 ///
 /// # Errors
 /// The names of what is missing.
-pub(super) fn select(names: &BTreeSet<String>, half: bool) -> Result<Selection, Vec<String>> {
+pub(super) fn select(names: &BTreeSet<String>, wanted: Wanted, half: bool) -> Result<Selection, Vec<String>> {
+    match wanted {
+        Wanted::Sdxl => sdxl(names, half),
+        Wanted::Clip => clip(names),
+    }
+}
+
+/// A judge is taken in full precision: what it says is to be the same everywhere.
+fn clip(names: &BTreeSet<String>) -> Result<Selection, Vec<String>> {
+    let given = |name: &&str| names.contains(*name);
+    let optional = ["preprocessor_config.json"].into_iter().filter(given).map(str::to_owned);
+    let mut files: Vec<_> = ["config.json".to_owned()].into_iter().chain(optional).collect();
+    let mut missing: Vec<_> = files.iter().filter(|name| !names.contains(*name)).cloned().collect();
+    match tokenizer(names, "") {
+        Ok(found) => files.extend(found),
+        Err(absent) => missing.push(absent),
+    }
+    match weights(names, "", "model", "") {
+        Some(found) => files.extend(found),
+        None => missing.push("model.safetensors".to_owned()),
+    }
+    if missing.is_empty() { Ok(Selection { files, no_full: Vec::new() }) } else { Err(missing) }
+}
+
+fn sdxl(names: &BTreeSet<String>, half: bool) -> Result<Selection, Vec<String>> {
     let mut selection = Selection::default();
     let mut missing = Vec::new();
     let mut need = |name: String| match names.contains(&name) {
@@ -59,35 +92,39 @@ pub(super) fn select(names: &BTreeSet<String>, half: bool) -> Result<Selection, 
     if missing.is_empty() { Ok(selection) } else { Err(missing) }
 }
 
+/// The name of a file in a folder, or in the repository itself.
+fn within(folder: &str, file: &str) -> String {
+    if folder.is_empty() { file.to_owned() } else { format!("{folder}/{file}") }
+}
+
 /// All files of a tokenizer that Flow or the Python tools read.
 fn tokenizer(names: &BTreeSet<String>, folder: &str) -> Result<Vec<String>, String> {
     let files =
         ["tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json"];
-    let files: Vec<_> = files
-        .map(|file| format!("{folder}/{file}"))
-        .into_iter()
-        .filter(|name| names.contains(name))
-        .collect();
-    let has = |file: &str| files.contains(&format!("{folder}/{file}"));
+    let files: Vec<_> =
+        files.map(|file| within(folder, file)).into_iter().filter(|name| names.contains(name)).collect();
+    let has = |file: &str| files.contains(&within(folder, file));
     match has("tokenizer.json") || (has("vocab.json") && has("merges.txt")) {
         true => Ok(files),
-        false => Err(format!("{folder}/{}", if has("vocab.json") { "merges.txt" } else { "vocab.json" })),
+        false => Err(within(folder, if has("vocab.json") { "merges.txt" } else { "vocab.json" })),
     }
 }
 
 /// The weights of one part in one variant, whole or in all their shards.
 fn weights(names: &BTreeSet<String>, folder: &str, stem: &str, variant: &str) -> Option<Vec<String>> {
-    let whole = format!("{folder}/{stem}{variant}.safetensors");
+    let whole = within(folder, &format!("{stem}{variant}.safetensors"));
     if names.contains(&whole) {
         return Some(vec![whole]);
     }
     let indices = [
-        format!("{folder}/{stem}{variant}.safetensors.index.json"),
-        format!("{folder}/{stem}.safetensors.index{variant}.json"),
+        format!("{stem}{variant}.safetensors.index.json"),
+        format!("{stem}.safetensors.index{variant}.json"),
     ];
-    let index = indices.into_iter().find(|index| names.contains(index))?;
+    let index =
+        indices.into_iter().map(|index| within(folder, &index)).find(|index| names.contains(index))?;
     let shards = names.iter().filter_map(|name| {
-        let of = shards_beside(name.strip_prefix(folder)?.strip_prefix('/')?, stem, variant)?;
+        let file = name.strip_prefix(&within(folder, ""))?;
+        let of = shards_beside(file, stem, variant)?;
         Some((name.clone(), of))
     });
     let shards: Vec<_> = shards.collect();
@@ -129,7 +166,7 @@ mod tests {
 
     /// The weights that are chosen.
     fn chosen(unet: &[&str], half: bool) -> Vec<String> {
-        let files = select(&names(unet), half).unwrap().files;
+        let files = select(&names(unet), Wanted::Sdxl, half).unwrap().files;
         files.into_iter().filter(|name| name.contains("model") && name.contains('/')).collect()
     }
 
@@ -145,7 +182,7 @@ mod tests {
             "unet/diffusion_pytorch_model",
         ];
         assert_eq!(chosen(&BOTH, false), expected.map(|stem| format!("{stem}.safetensors")));
-        assert_eq!(select(&names(&BOTH), false).unwrap().files.len(), 15);
+        assert_eq!(select(&names(&BOTH), Wanted::Sdxl, false).unwrap().files.len(), 15);
     }
 
     #[test]
@@ -161,9 +198,9 @@ mod tests {
 
     #[test]
     fn halves_stand_in_for_full_precision_and_that_is_told() {
-        let selection = select(&names(&BOTH[1..]), false).unwrap();
+        let selection = select(&names(&BOTH[1..]), Wanted::Sdxl, false).unwrap();
         assert_eq!(selection.no_full, ["unet/diffusion_pytorch_model.safetensors"]);
-        assert!(select(&names(&BOTH[1..]), true).unwrap().no_full.is_empty());
+        assert!(select(&names(&BOTH[1..]), Wanted::Sdxl, true).unwrap().no_full.is_empty());
     }
 
     #[test]
@@ -182,7 +219,7 @@ mod tests {
                 [&index, &shards[0], &shards[1]].map(|name| format!("unet/{name}"))
             );
             assert_eq!(
-                select(&names(&all[..2]), true),
+                select(&names(&all[..2]), Wanted::Sdxl, true),
                 Err(vec!["unet/diffusion_pytorch_model.safetensors".to_owned()])
             );
         }
@@ -193,6 +230,23 @@ mod tests {
         let mut names = names(&["diffusion_pytorch_model.bin"]);
         names.remove("tokenizer/merges.txt");
         let missing = ["tokenizer/merges.txt", "unet/diffusion_pytorch_model.safetensors"];
-        assert_eq!(select(&names, true), Err(missing.map(str::to_owned).to_vec()));
+        assert_eq!(select(&names, Wanted::Sdxl, true), Err(missing.map(str::to_owned).to_vec()));
+    }
+
+    #[test]
+    fn a_judge_is_its_towers_and_its_tokenizer() {
+        let names = |more: &str| -> BTreeSet<String> {
+            let common = "README.md config.json preprocessor_config.json tokenizer.json vocab.json merges.txt \
+                tf_model.h5 flax_model.msgpack pytorch_model.bin";
+            common.split_whitespace().chain(more.split_whitespace()).map(str::to_owned).collect()
+        };
+        let chosen = |more: &str| select(&names(more), Wanted::Clip, true).map(|selection| selection.files);
+        let small = ["config.json", "preprocessor_config.json", "tokenizer.json", "vocab.json", "merges.txt"];
+        assert_eq!(chosen("model.safetensors").unwrap(), [&small[..], &["model.safetensors"]].concat());
+        let shards =
+            "model.safetensors.index.json model-00001-of-00002.safetensors model-00002-of-00002.safetensors";
+        assert_eq!(chosen(shards).unwrap().len(), 8);
+        assert_eq!(chosen("").unwrap_err(), ["model.safetensors"]);
+        assert!(select(&names("model.safetensors"), Wanted::Sdxl, false).is_err());
     }
 }

@@ -7,7 +7,7 @@ use flow_engine::{Cancelled, Problem, Result};
 use tempfile::TempDir;
 
 use super::testing::{COMMIT, MODEL, Server, etag};
-use super::{Hub, HubId, HubSettings, Lookup, Precision};
+use super::{Hub, HubId, HubSettings, Lookup, Precision, Wanted};
 
 const UNET: &str = "unet/diffusion_pytorch_model.safetensors";
 const HALF_UNET: &str = "unet/diffusion_pytorch_model.fp16.safetensors";
@@ -51,7 +51,7 @@ impl World {
     }
 
     fn fetch(&self) -> Result<PathBuf> {
-        self.hub().fetch(&id(), Precision::Full, &mut |_, _| Ok(()))
+        self.hub().fetch(&id(), Wanted::Sdxl, Precision::Full, &mut |_, _| Ok(()))
     }
 
     /// What is told when it fails, and what to do.
@@ -81,7 +81,7 @@ fn read(folder: &Path, name: &str) -> Vec<u8> {
 fn the_first_run_downloads_what_is_needed_and_the_second_asks_nobody() {
     let World { server, cache, settings } = World::new();
     let hub = Hub::new(settings);
-    let folder = hub.fetch(&id(), Precision::Full, &mut |_, _| Ok(())).unwrap();
+    let folder = hub.fetch(&id(), Wanted::Sdxl, Precision::Full, &mut |_, _| Ok(())).unwrap();
     let mut sent = server.sent();
     sent.sort();
     let needed = repository().into_keys().filter(|name| name != "README.md" && name != HALF_UNET);
@@ -89,7 +89,10 @@ fn the_first_run_downloads_what_is_needed_and_the_second_asks_nobody() {
     assert_eq!(read(&folder, UNET), large(1));
 
     drop(server);
-    assert_eq!(hub.fetch(&id(), Precision::Full, &mut |_, _| panic!("nothing to do")).unwrap(), folder);
+    assert_eq!(
+        hub.fetch(&id(), Wanted::Sdxl, Precision::Full, &mut |_, _| panic!("nothing to do")).unwrap(),
+        folder
+    );
     drop(cache);
 }
 
@@ -113,22 +116,22 @@ fn the_cache_has_the_layout_of_the_python_tools() {
 fn a_run_in_halves_takes_halves_and_full_precision_comes_when_it_is_wanted() {
     let world = World::new();
     let (hub, quiet) = (world.hub(), &mut |_, _| Ok(()));
-    let folder = hub.fetch(&id(), Precision::Half, quiet).unwrap();
+    let folder = hub.fetch(&id(), Wanted::Sdxl, Precision::Half, quiet).unwrap();
     assert!(folder.join(HALF_UNET).is_file() && !folder.join(UNET).exists());
-    assert_eq!(hub.cached(&id(), Precision::Full), None);
-    assert_eq!(hub.cached(&id(), Precision::Any), Some(folder.clone()));
+    assert_eq!(hub.cached(&id(), Wanted::Sdxl, Precision::Full), None);
+    assert_eq!(hub.cached(&id(), Wanted::Sdxl, Precision::Any), Some(folder.clone()));
     world.server.asked();
-    hub.fetch(&id(), Precision::Full, quiet).unwrap();
+    hub.fetch(&id(), Wanted::Sdxl, Precision::Full, quiet).unwrap();
     assert_eq!(world.server.sent(), [UNET]);
 }
 
 #[test]
 fn a_branch_stays_at_its_commit_when_another_precision_is_brought() {
     let world = World::new();
-    world.hub().fetch(&id(), Precision::Half, &mut |_, _| Ok(())).unwrap();
+    world.hub().fetch(&id(), Wanted::Sdxl, Precision::Half, &mut |_, _| Ok(())).unwrap();
     let listed = |precision| {
         world.server.asked();
-        world.hub().fetch(&id(), precision, &mut |_, _| Ok(())).unwrap();
+        world.hub().fetch(&id(), Wanted::Sdxl, precision, &mut |_, _| Ok(())).unwrap();
         let asked = world.server.asked().into_iter().map(|asked| asked.path);
         asked.filter_map(|path| Some(path.split_once("/revision/")?.1.to_owned())).collect::<Vec<_>>()
     };
@@ -145,7 +148,7 @@ fn a_branch_stays_at_its_commit_when_another_precision_is_brought() {
 fn sizes_that_no_disk_has_do_not_overflow() {
     let world = World::new();
     world.server.rules(|rules| rules.size = Some(u64::MAX));
-    let told = world.hub().look_up(&id(), Precision::Full).unwrap();
+    let told = world.hub().look_up(&id(), Wanted::Sdxl, Precision::Full).unwrap();
     assert!(matches!(told, Lookup::There { size_bytes: Some(u64::MAX) }), "{told:?}");
     assert!(world.told().0.contains("ended after"), "{:?}", world.told());
 }
@@ -157,8 +160,8 @@ fn a_model_that_has_halves_alone_is_complete_with_them() {
     let world = World { server: Server::with(files), ..World::new() };
     let settings = HubSettings { endpoint: world.server.url.clone(), ..world.settings.clone() };
     let hub = Hub { settings, tries: 1 };
-    let folder = hub.fetch(&id(), Precision::Full, &mut |_, _| Ok(())).unwrap();
-    assert_eq!(hub.cached(&id(), Precision::Full), Some(folder));
+    let folder = hub.fetch(&id(), Wanted::Sdxl, Precision::Full, &mut |_, _| Ok(())).unwrap();
+    assert_eq!(hub.cached(&id(), Wanted::Sdxl, Precision::Full), Some(folder));
 }
 
 #[test]
@@ -169,12 +172,12 @@ fn an_interrupted_download_goes_on_where_it_was() {
     assert!(message.contains(UNET), "{message}");
     assert!(hint.contains("goes on"), "{hint}");
     assert_eq!(std::fs::read(world.partial(&large(1))).unwrap(), large(1)[..300_000]);
-    assert_eq!(world.hub().cached(&id(), Precision::Any), None);
+    assert_eq!(world.hub().cached(&id(), Wanted::Sdxl, Precision::Any), None);
 
     world.server.rules(|rules| rules.cut = None);
     world.server.asked();
     let mut seen = Vec::new();
-    let folder = world.hub().fetch(&id(), Precision::Full, &mut |done, total| {
+    let folder = world.hub().fetch(&id(), Wanted::Sdxl, Precision::Full, &mut |done, total| {
         seen.push((done, total));
         Ok(())
     });
@@ -190,7 +193,7 @@ fn a_download_that_breaks_off_is_taken_up_again_in_the_same_run() {
     let world = World::new();
     world.server.rules(|rules| rules.cut = Some((UNET.to_owned(), 250_000)));
     let hub = Hub { tries: 2, ..world.hub() };
-    let folder = hub.fetch(&id(), Precision::Full, &mut |_, _| Ok(())).unwrap();
+    let folder = hub.fetch(&id(), Wanted::Sdxl, Precision::Full, &mut |_, _| Ok(())).unwrap();
     assert_eq!(read(&folder, UNET), large(1));
     let ranges: Vec<_> = world.server.asked().into_iter().filter_map(|asked| asked.range).collect();
     assert_eq!(ranges, ["bytes=250000-", "bytes=500000-"]);
@@ -253,7 +256,7 @@ fn refusals_say_what_to_do() {
 fn a_revision_or_a_file_that_is_absent_is_told_by_name() {
     let world = World::new();
     let other = HubId { revision: "v2".into(), ..id() };
-    let error = world.hub().fetch(&other, Precision::Full, &mut |_, _| Ok(())).err().unwrap();
+    let error = world.hub().fetch(&other, Wanted::Sdxl, Precision::Full, &mut |_, _| Ok(())).err().unwrap();
     assert!(error.to_string().contains("has no revision `v2`"), "{error}");
     world.server.rules(|rules| rules.absent = Some(UNET.to_owned()));
     assert!(world.told().0.contains(UNET));
@@ -268,7 +271,7 @@ fn a_repository_that_is_no_model_says_what_it_lacks() {
     let world = World::new();
     let server = Server::with(files);
     let hub = Hub::new(HubSettings { endpoint: server.url.clone(), ..world.settings.clone() });
-    let error = hub.look_up(&id(), Precision::Full).err().unwrap();
+    let error = hub.look_up(&id(), Wanted::Sdxl, Precision::Full).err().unwrap();
     assert!(error.to_string().contains(UNET), "{error}");
     assert!(Problem::hint_of(&error).is_some_and(|hint| hint.contains("pickles")), "{error:?}");
 }
@@ -300,7 +303,7 @@ fn a_hub_that_lists_names_alone_is_asked_for_each_digest() {
 #[test]
 fn a_stop_is_heard_within_a_file_and_what_came_is_kept() {
     let world = World::new();
-    let stopped = world.hub().fetch(&id(), Precision::Full, &mut |done, _| {
+    let stopped = world.hub().fetch(&id(), Wanted::Sdxl, Precision::Full, &mut |done, _| {
         if done > 300_000 { Err(Cancelled.into()) } else { Ok(()) }
     });
     assert!(stopped.err().unwrap().downcast_ref::<Cancelled>().is_some());
@@ -318,7 +321,7 @@ fn a_full_disk_is_told_as_one_and_leaves_nothing_under_a_final_name() {
     assert!(message.contains("the disk is full") && message.contains(UNET), "{message}");
     assert!(hint.contains("HF_HUB_CACHE"), "{hint}");
     assert!(!world.blobs().join(etag(UNET, &large(1))).exists());
-    assert_eq!(world.hub().cached(&id(), Precision::Any), None);
+    assert_eq!(world.hub().cached(&id(), Wanted::Sdxl, Precision::Any), None);
 }
 
 #[test]
@@ -340,7 +343,7 @@ fn offline_only_what_is_in_the_cache_is_had() {
     assert!(message.contains("is not in the cache"), "{message}");
     assert!(world.server.asked().is_empty());
     world.settings.offline = false;
-    world.hub().fetch(&id(), Precision::Half, &mut |_, _| Ok(())).unwrap();
+    world.hub().fetch(&id(), Wanted::Sdxl, Precision::Half, &mut |_, _| Ok(())).unwrap();
     world.settings.offline = true;
     // Halves are better than nothing.
     world.fetch().unwrap();
@@ -350,12 +353,12 @@ fn offline_only_what_is_in_the_cache_is_had() {
 fn looking_up_writes_nothing_and_a_hub_that_is_gone_is_no_mistake() {
     let World { server, cache, settings } = World::new();
     let hub = Hub::new(settings);
-    let size = match hub.look_up(&id(), Precision::Full).unwrap() {
+    let size = match hub.look_up(&id(), Wanted::Sdxl, Precision::Full).unwrap() {
         Lookup::There { size_bytes } => size_bytes.unwrap(),
         Lookup::Unreachable(problem) => panic!("{problem}"),
     };
     assert!((600_000..700_000).contains(&size));
     assert_eq!(std::fs::read_dir(cache.path()).unwrap().count(), 0);
     drop(server);
-    assert!(matches!(hub.look_up(&id(), Precision::Full), Ok(Lookup::Unreachable(_))));
+    assert!(matches!(hub.look_up(&id(), Wanted::Sdxl, Precision::Full), Ok(Lookup::Unreachable(_))));
 }

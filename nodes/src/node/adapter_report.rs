@@ -1,5 +1,7 @@
 //! `AdapterReport`: how large adapters are.
 
+use std::collections::BTreeMap;
+
 use flow_engine::{Check, Cx, In, Nature, Node, Problem, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -56,6 +58,7 @@ impl Node for AdapterReport {
         Ok(Report {
             title: self.title.clone(),
             notes: Vec::new(),
+            settings: BTreeMap::new(),
             columns: ["adapter", "method", "layers", "parameters", "bytes"].map(str::to_owned).to_vec(),
             rows: self.adapters.iter().enumerate().map(row).collect::<Result<_>>()?,
         })

@@ -1,5 +1,7 @@
 //! `Compare`: methods side by side.
 
+use std::collections::HashSet;
+
 use flow_engine::{Check, Cx, In, Nature, Node, Problem, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -45,7 +47,14 @@ impl Node for Compare {
         if names != reports {
             let message =
                 format!("`names` and `reports` must be equally long, and are {names} and {reports}");
-            cx.problem_with("names", Problem::new(message));
+            return cx.problem_with("names", Problem::new(message));
+        }
+        let mut known = HashSet::new();
+        for (i, wire) in self.reports.iter().enumerate() {
+            if !known.insert((self.name(i), wire.node())) {
+                let message = format!("`{}` is given twice as `{}`", wire.node(), self.name(i));
+                cx.problem_with("reports", Problem::new(message).hint("a report counts once"));
+            }
         }
     }
 
@@ -53,12 +62,19 @@ impl Node for Compare {
         let mut methods: Vec<Method> = Vec::new();
         for (i, wire) in self.reports.iter().enumerate() {
             let scores = Scores::from_report(&*cx.input(wire)?)?;
-            let name = self.names.as_ref().map_or(wire.node(), |names| &names[i]);
+            let name = self.name(i);
             match methods.iter_mut().find(|method| method.name == name) {
                 Some(method) => method.scores.push(scores),
                 None => methods.push(Method { name: name.to_owned(), scores: vec![scores] }),
             }
         }
-        Ok(to_report(self.title.clone(), &compare(&methods)?))
+        Ok(to_report(self.title.clone(), &compare(&methods)?, &methods))
+    }
+}
+
+impl Compare {
+    /// The method of a report.
+    fn name(&self, i: usize) -> &str {
+        self.names.as_ref().map_or(self.reports[i].node(), |names| &names[i])
     }
 }

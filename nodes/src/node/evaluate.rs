@@ -1,18 +1,21 @@
 //! `Evaluate`: the paper's measures of pictures.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use flow_engine::{Check, Cx, In, Node, Problem, Project, Result};
+use flow_engine::{Check, Cx, In, Node, Problem, Project, Result, Value as _};
 use image::RgbImage;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::evaluate::clip::preprocess::bicubic;
+use crate::conditioning::emphasis;
+use crate::evaluate::clip::preprocess::covering;
 use crate::evaluate::clip::{Clip, Direction};
 use crate::evaluate::lpips::{Backbone, Features, Lpips};
 use crate::evaluate::measure::Measure;
 use crate::evaluate::scores::{Made, Scored, Scores};
 use crate::evaluate::ssim::{self, Window};
+use crate::hub::{self, Wanted};
 use crate::model;
 use crate::picture::{Images, Picture};
 use crate::report::Report;
@@ -44,8 +47,9 @@ pub struct Evaluate {
     /// Where similarity is measured.
     #[serde(default)]
     pub window: Window,
-    /// The CLIP that judges: a folder as transformers saves a `CLIPModel`, such as `openai/clip-vit-large-patch14` is one, with
-    /// its tokenizer. Without it, mini-sdxl's own judges pictures of mini-sdxl. Scores of different judges cannot be compared.
+    /// The CLIP that judges: a folder as transformers saves a `CLIPModel`, with its tokenizer, or one of the hub, such as
+    /// `hub:openai/clip-vit-large-patch14`. Without it, mini-sdxl's own judges pictures that mini-sdxl drew. Scores of
+    /// different judges cannot be compared.
     #[serde(default)]
     pub clip: Option<String>,
     /// The network that the files of LPIPS are of.
@@ -83,20 +87,26 @@ impl Node for Evaluate {
             let problem = Problem::new("`lpips_trunk` and `lpips_heads` belong together");
             cx.problem_with("lpips_trunk", problem.hint(self.lpips_backbone.hint()));
         }
-        let given =
-            [("clip", &self.clip), ("lpips_trunk", &self.lpips_trunk), ("lpips_heads", &self.lpips_heads)];
-        for (field, path) in given {
-            if let Some(path) = path
-                && !cx.path(path).exists()
-            {
-                let problem = Problem::new(format!("`{path}` does not exist")).hint(cx.project().describe());
+        for (field, path) in [("lpips_trunk", &self.lpips_trunk), ("lpips_heads", &self.lpips_heads)] {
+            if let Some(path) = path.as_ref().filter(|path| !cx.path(path).is_file()) {
+                let problem = Problem::new(format!("`{path}` is no file")).hint(cx.project().describe());
                 cx.problem_with(field, problem);
             }
+        }
+        let Some(clip) = &self.clip else { return };
+        match hub::when_checked(clip, Wanted::Clip, cx) {
+            Ok(folder) if folder.is_dir() => {}
+            Ok(_) => {
+                let problem = Problem::new(format!("`{clip}` is no folder"));
+                cx.problem_with("clip", problem.hint(cx.project().describe()));
+            }
+            Err(problem) => cx.problem_with("clip", problem),
         }
     }
 
     fn files(&self, project: &Project) -> Result<Vec<PathBuf>> {
-        let mut files = Clip::files(&project.path(self.clip.as_deref().unwrap_or(OWN.1)));
+        let clip = hub::when_keyed(self.clip.as_deref().unwrap_or(OWN.1), Wanted::Clip, project)?;
+        let mut files = Clip::files(&clip);
         files.extend(
             [&self.lpips_trunk, &self.lpips_heads].into_iter().flatten().map(|path| project.path(path)),
         );
@@ -110,16 +120,21 @@ impl Node for Evaluate {
         if reference.as_ref().is_some_and(|reference| reference.pictures.is_empty()) {
             return Err(Problem::new("there is no training picture to compare with").into());
         }
+        let mut settings = BTreeMap::new();
+        settings.extend(reference.as_ref().map(|images| ("reference".to_owned(), images.digest().short())));
         let reference = reference.as_ref().map(|images| pixels(&images.pictures));
-        let mut taken = Taken { node: self, pictures: &images.pictures, run, notes: Vec::new(), cx };
+        let mut taken =
+            Taken { node: self, pictures: &images.pictures, run, notes: Vec::new(), settings, cx };
         let mut clip = None;
         let mut columns = Vec::new();
         for measure in Measure::ALL.into_iter().filter(|measure| self.measures.contains(measure)) {
             if let Some(values) = taken.values(measure, reference.as_deref(), &mut clip)? {
+                refuse_no_numbers(measure, &values, &images.pictures)?;
                 columns.push((measure, values));
             }
         }
-        let scores = self.scores(&images.pictures, run, &columns);
+        let settings = std::mem::take(&mut taken.settings);
+        let scores = Scores { settings, ..self.scores(&images.pictures, run, &columns) };
         let mut notes = summaries(&scores, cx);
         notes.append(&mut taken.notes);
         Ok(scores.to_report(self.title(), notes))
@@ -148,6 +163,7 @@ impl Evaluate {
         Scores {
             measures: columns.iter().map(|(measure, _)| *measure).collect(),
             pictures: pictures.iter().enumerate().map(scored).collect(),
+            settings: BTreeMap::new(),
         }
     }
 
@@ -172,6 +188,8 @@ struct Taken<'a> {
     run: usize,
     /// What could not be measured, and why.
     notes: Vec<String>,
+    /// What was measured with.
+    settings: BTreeMap<String, String>,
     cx: &'a Cx<'a>,
 }
 
@@ -192,8 +210,9 @@ impl Taken<'_> {
         match (measure, reference) {
             (Measure::Diversity, _) => self.diversity(),
             (Measure::TextAlignment, _) => {
+                let Some(prompts) = self.prompts()? else { return Ok(None) };
                 let Some(judged) = self.judged(measure, clip)? else { return Ok(None) };
-                self.text_alignment(judged)
+                text_alignment(&prompts, judged).map(Some)
             }
             (Measure::ImageAlignment, Some(reference)) => {
                 let Some(judged) = self.judged(measure, clip)? else { return Ok(None) };
@@ -214,6 +233,7 @@ impl Taken<'_> {
     }
 
     fn diversity(&mut self) -> Result<Option<Vec<f64>>> {
+        self.settings.insert("SSIM window".to_owned(), format!("{:?}", self.node.window));
         let mut values = Vec::new();
         let pairs = self.run * self.run.saturating_sub(1) / 2;
         for run in self.pictures.chunks(self.run) {
@@ -231,10 +251,16 @@ impl Taken<'_> {
     /// The pictures as CLIP sees them, which is asked once.
     fn judged<'b>(&mut self, measure: Measure, clip: &'b mut Option<Judged>) -> Result<Option<&'b Judged>> {
         if clip.is_none() {
-            let folder = self.cx.path(self.node.clip.as_deref().unwrap_or(OWN.1));
+            let name = self.node.clip.as_deref().unwrap_or(OWN.1);
+            let folder = match &self.node.clip {
+                Some(clip) => hub::when_run(clip, Wanted::Clip, self.cx)?,
+                None => self.cx.path(OWN.1),
+            };
             if let Some(why) = self.no_judge(&folder) {
                 return self.not_taken(measure, &why);
             }
+            let content = self.cx.digest_of_files(&Clip::files(&folder))?.short();
+            self.settings.insert("CLIP".to_owned(), format!("{name} ({content})"));
             let compute = model::compute(self.cx.settings())?.in_f32();
             let judge = Clip::open(&folder, &compute)?;
             let total = self.pictures.len();
@@ -250,38 +276,35 @@ impl Taken<'_> {
         if self.node.clip.is_some() {
             return None;
         }
-        let made_by = |picture: &Picture| picture.generation.as_ref().map(|made| made.model.clone());
-        let foreign = self.pictures.iter().filter_map(made_by).find(|name| name != OWN.0);
-        let hint =
-            "give `clip` the folder of a CLIP model such as huggingface.co/openai/clip-vit-large-patch14";
+        let model = |picture: &Picture| picture.generation.as_ref().map(|made| made.model.clone());
+        let foreign = self.pictures.iter().find(|picture| model(picture).as_deref() != Some(OWN.0));
+        let hint = "give `clip` a folder, or a model of the hub such as `hub:openai/clip-vit-large-patch14`";
         match foreign {
-            Some(name) => Some(format!("the pictures are of `{name}`, and no judge is named; {hint}")),
+            Some(picture) => Some(match model(picture) {
+                Some(name) => format!("the pictures are of `{name}`, and no judge is named; {hint}"),
+                None => {
+                    format!("no model is known that drew `{}`, and no judge is named; {hint}", picture.name)
+                }
+            }),
             None if !folder.is_dir() => Some(format!("there is no `{}`; {hint}", OWN.1)),
             None => None,
         }
     }
 
-    fn text_alignment(&self, judged: &Judged) -> Result<Option<Vec<f64>>> {
-        let prompt = |picture: &Picture| -> Result<String> {
-            let own = picture.generation.as_ref().map(|made| made.prompt.clone());
-            self.node.prompt.clone().or(own).ok_or_else(|| {
-                Problem::new(format!("nothing says what `{}` is to show", picture.name))
-                    .hint("give `prompt`, or leave TextAlignment out of `measures`")
-                    .into()
-            })
-        };
-        let mut last: Option<(String, Direction)> = None;
-        let mut near = |(picture, seen): (&Picture, &Direction)| -> Result<f64> {
-            let prompt = prompt(picture)?;
-            let text = match last.take() {
-                Some((known, text)) if known == prompt => text,
-                _ => judged.clip.text(&prompt)?,
-            };
-            let near = seen.cosine(&text);
-            last = Some((prompt, text));
-            Ok(near)
-        };
-        self.pictures.iter().zip(&judged.pictures).map(&mut near).collect::<Result<_>>().map(Some)
+    /// What each picture is to show, in words. None, if nothing says so of one of them.
+    fn prompts(&mut self) -> Result<Option<Vec<String>>> {
+        let mut prompts = Vec::with_capacity(self.pictures.len());
+        for picture in self.pictures {
+            let own = picture.generation.as_ref().map(|made| emphasis::plain(&made.prompt));
+            match self.node.prompt.clone().or(own) {
+                Some(prompt) => prompts.push(prompt),
+                None => {
+                    let why = format!("nothing says what `{}` is to show; give `prompt`", picture.name);
+                    return self.not_taken(Measure::TextAlignment, &why);
+                }
+            }
+        }
+        Ok(Some(prompts))
     }
 
     fn perceptual_alignment(&mut self, reference: &[&RgbImage]) -> Result<Option<Vec<f64>>> {
@@ -290,19 +313,29 @@ impl Taken<'_> {
             let why = format!("it wants `lpips_trunk` and `lpips_heads`; {}", backbone.hint());
             return self.not_taken(Measure::PerceptualAlignment, &why);
         };
-        let compute = model::compute(self.cx.settings())?.in_f32();
-        let lpips = Lpips::open(backbone, &self.cx.path(trunk), &self.cx.path(heads), &compute)?;
         let size = self.pictures[0].pixels.dimensions();
-        let seen = |picture: &RgbImage| match picture.dimensions() == size {
-            true => lpips.features(picture),
-            false => lpips.features(&bicubic(picture, size.0 as usize, size.1 as usize)),
-        };
+        if let Some(other) = self.pictures.iter().find(|picture| picture.pixels.dimensions() != size) {
+            let (first, (w, h)) = (&self.pictures[0].name, other.pixels.dimensions());
+            let message =
+                format!("`{}` has {w} x {h} pixels, and `{first}` {} x {}", other.name, size.0, size.1);
+            return Err(Problem::new(message).hint("LPIPS compares pictures of one size").into());
+        }
+        let (trunk, heads) = (self.cx.path(trunk), self.cx.path(heads));
+        let content = self.cx.digest_of_files(&[trunk.clone(), heads.clone()])?.short();
+        self.settings.insert("LPIPS".to_owned(), format!("{backbone:?} ({content})"));
+        let compute = model::compute(self.cx.settings())?.in_f32();
+        let lpips = Lpips::open(backbone, &trunk, &heads, &compute)?;
         if reference.iter().any(|picture| picture.dimensions() != size) {
             let (width, height) = size;
-            self.notes
-                .push(format!("For LPIPS the training pictures were scaled to {width} x {height} pixels."));
+            self.notes.push(format!(
+                "For LPIPS the training pictures were scaled and cut in the middle to {width} x {height} pixels."
+            ));
         }
-        let reference = reference.iter().map(|picture| seen(picture)).collect::<Result<Vec<Features>>>()?;
+        let seen = |picture: &&RgbImage| match picture.dimensions() == size {
+            true => lpips.features(picture),
+            false => lpips.features(&covering(picture, size)),
+        };
+        let reference = reference.iter().map(seen).collect::<Result<Vec<Features>>>()?;
         let near = |(i, picture): (usize, &Picture)| {
             self.cx.progress(i, self.pictures.len(), "picture")?;
             let picture = lpips.features(&picture.pixels)?;
@@ -310,6 +343,25 @@ impl Taken<'_> {
         };
         self.pictures.iter().enumerate().map(near).collect::<Result<_>>().map(Some)
     }
+}
+
+/// How near each picture is to what it is to show.
+fn text_alignment(prompts: &[String], judged: &Judged) -> Result<Vec<f64>> {
+    let mut known = BTreeMap::new();
+    let mut near = |(prompt, seen): (&String, &Direction)| -> Result<f64> {
+        if !known.contains_key(prompt) {
+            known.insert(prompt.clone(), judged.clip.text(prompt)?);
+        }
+        Ok(seen.cosine(&known[prompt]))
+    };
+    prompts.iter().zip(&judged.pictures).map(&mut near).collect()
+}
+
+/// A judge that gives no number has not judged.
+fn refuse_no_numbers(measure: Measure, values: &[f64], pictures: &[Picture]) -> Result<()> {
+    let Some(at) = values.iter().position(|value| !value.is_finite()) else { return Ok(()) };
+    let message = format!("{} of `{}` is {}", measure.name(), pictures[at].name, values[at]);
+    Err(Problem::new(message).hint("the weights of the judge are damaged, or too coarse").into())
 }
 
 fn pixels(pictures: &[Picture]) -> Vec<&RgbImage> {

@@ -8,7 +8,7 @@ use flow_engine::{Check, Cx, Nature, Node, Problem, Project, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::hub::{self, HubId};
+use crate::hub::{self, HubId, Wanted};
 use crate::model::Model;
 use crate::sdxl::{Checkpoint, OpenOptions, Opened};
 
@@ -80,7 +80,7 @@ impl LoadSDXL {
 
     /// Everything that is wrong with the fields, in their order.
     fn misfits(&self, cx: &Check<'_>) -> Vec<Misfit> {
-        match hub::when_checked(&self.path, cx) {
+        match hub::when_checked(&self.path, Wanted::Sdxl, cx) {
             Ok(path) => self.open(&path, cx.project(), &cx.shared()).err().into_iter().collect(),
             // What a download would end in is known before it begins.
             Err(error) => iter::once(("path", error)).chain(self.options(cx.project()).err()).collect(),
@@ -127,13 +127,13 @@ impl Node for LoadSDXL {
     }
 
     fn files(&self, project: &Project) -> Result<Vec<PathBuf>> {
-        let path = hub::when_keyed(&self.path, project)?;
+        let path = hub::when_keyed(&self.path, Wanted::Sdxl, project)?;
         let checkpoint = self.open(&path, project, &Opened::default()).map_err(|(_, error)| error)?;
         Ok(checkpoint.files().to_vec())
     }
 
     fn run(&self, cx: &Cx<'_>) -> Result<Model> {
-        let path = hub::when_run(&self.path, cx)?;
+        let path = hub::when_run(&self.path, Wanted::Sdxl, cx)?;
         let checkpoint = self.open(&path, cx.project(), &cx.shared()).map_err(|(_, error)| error)?;
         let digest = cx.digest_of_files(checkpoint.files())?;
         Ok(Model::new(checkpoint, digest))

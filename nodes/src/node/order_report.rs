@@ -1,5 +1,7 @@
 //! `OrderReport`: what the order of two adapters does.
 
+use std::collections::BTreeMap;
+
 use flow_engine::{Cx, In, Node, Problem, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -89,6 +91,7 @@ fn para_and_lora(para: &Applied, lora: &Applied, cx: &Cx<'_>) -> Result<Report> 
             ),
             "An angle of 0° is a direction of the LoRA that is erased whole; at 90° it is left alone.".into(),
         ],
+        settings: BTreeMap::new(),
         columns: ["layer", "‖QQᵀBA‖", "‖BA‖", "share", "angles (°)"].map(str::to_owned).to_vec(),
         rows: rows.collect(),
     })
@@ -125,6 +128,7 @@ fn two_paras(first: &Applied, second: &Applied, cx: &Cx<'_>) -> Result<Report> {
             ),
             "The paper calls joint removal and removal in turn equal; they are so where all angles are 0° or 90°.".into(),
         ],
+        settings: BTreeMap::new(),
         columns: ["layer", "rank of the first", "rank of the second", "joint", "in turn", "gap", "angles (°)"]
             .map(str::to_owned)
             .to_vec(),

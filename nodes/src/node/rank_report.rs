@@ -1,6 +1,6 @@
 //! `RankReport`: what adapters do to the ranks of a model's weights.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use candle_core::Device;
 use flow_engine::{Check, Cx, Estimate, In, Node, Problem, Result};
@@ -155,6 +155,7 @@ impl RankReport {
         Report {
             title: format!("Ranks of `{}` with {}", model.name(), names.join(" then ")),
             notes: self.layers.as_ref().and_then(Layers::note).map(str::to_owned).into_iter().collect(),
+            settings: BTreeMap::new(),
             columns: columns.into_iter().map(str::to_owned).collect(),
             rows: Vec::new(),
         }

@@ -18,7 +18,7 @@ use crate::report::{self, Report as Measured};
 /// Put reports and pictures on one HTML page that needs nothing else, to read and to mail.
 ///
 /// A comparison becomes a table as papers have it, the best of each measure in bold, with a plot of text against image
-/// alignment; what is less than noise away from the best is not bold alone. Every table says which content it is of, so
+/// alignment; ± is the standard error over the runs. Every table says which content it is of, so
 /// that a number can be traced to the run that made it. `SaveReport` saves a report as data.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -92,7 +92,9 @@ fn picture(picture: &Picture) -> Result<Block> {
 
 fn section(measured: &Measured, node: &str) -> Result<Section> {
     let origin = Some(format!("node `{node}`, content {}", measured.digest()));
-    let (mut blocks, title, notes) = (Vec::new(), measured.title.clone(), measured.notes.clone());
+    let (mut blocks, title, mut notes) = (Vec::new(), measured.title.clone(), measured.notes.clone());
+    let settings: Vec<_> = measured.settings.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+    notes.extend((!settings.is_empty()).then(|| format!("Measured with {}.", settings.join("; "))));
     match from_report(measured) {
         Some(compared) => {
             blocks.push(Block::Table(Table { origin: origin.clone(), ..side_by_side(&compared) }));
@@ -183,6 +185,7 @@ fn differences(compared: &[Compared]) -> Table {
             ends(row.summary.interval),
             difference.map_or_else(Cell::default, |difference| signed(difference.mean)),
             ends(difference.and_then(|difference| difference.interval)),
+            difference.map_or_else(Cell::default, |d| words(if d.is_paired { "yes" } else { "no" })),
             difference.map_or_else(Cell::default, |difference| words(difference.verdict())),
         ]
     };
@@ -194,6 +197,7 @@ fn differences(compared: &[Compared]) -> Table {
             column("95 %", true),
             column("difference", true),
             column("its 95 %", true),
+            column("paired", false),
             column("verdict", false),
         ],
         rows: compared.iter().map(row).collect(),

@@ -45,7 +45,7 @@ pub enum Block {
     Table(Table),
     /// A picture of pixels.
     Picture {
-        /// Words below it, and in its place where it cannot be seen.
+        /// Words below it.
         name: String,
         /// The bytes of its PNG file.
         png: Vec<u8>,
@@ -54,7 +54,7 @@ pub enum Block {
     },
     /// A picture of lines, which is shown on white.
     Drawing {
-        /// Words below it, and in its place where it cannot be seen.
+        /// Words below it.
         name: String,
         /// An SVG document that names its namespace, as browsers want it of images. Scripts and references to other
         /// files in it do nothing.
@@ -98,7 +98,7 @@ pub enum Better {
 pub struct Cell {
     /// What it says.
     pub text: String,
-    /// The same with every digit, for those who point at it.
+    /// The same with every digit, for those who point at it and for those who unfold the table below.
     pub exact: Option<String>,
     /// Whether it stands out as the best.
     pub is_best: bool,
@@ -152,77 +152,130 @@ impl Page {
 impl Section {
     fn to_markup(&self, anchor: &str) -> Markup {
         html! {
-            section id=(anchor) {
-                h2 { (self.title) }
+            section {
+                h2 id=(anchor) { (self.title) }
                 (paragraphs(&self.notes))
-                @for block in &self.blocks { (block.to_markup(&self.title)) }
+                @for block in &self.blocks { (block.to_markup(anchor)) }
             }
         }
     }
 }
 
 impl Block {
-    fn to_markup(&self, section: &str) -> Markup {
+    /// The anchor is that of the section's heading, which names what has no words of its own.
+    fn to_markup(&self, anchor: &str) -> Markup {
         match self {
-            Self::Table(table) => table.to_markup(section),
+            Self::Table(table) => table.to_markup(anchor),
             Self::Picture { name, png, size: (width, height) } => figure(
                 name,
                 "scroll",
                 html! {
-                    img class=[(*width < SMALL_WIDTH).then_some("small")] alt=(name) width=(width) height=(height)
-                        src={ "data:image/png;base64," (STANDARD.encode(png)) };
+                    img class=[(*width < SMALL_WIDTH).then_some("small")] alt={ (width) " × " (height) " pixels" }
+                        width=(width) height=(height) src={ "data:image/png;base64," (STANDARD.encode(png)) };
                 },
             ),
             Self::Drawing { name, svg } => figure(
                 name,
                 "scroll card",
-                html! { img alt=(name) src={ "data:image/svg+xml;base64," (STANDARD.encode(svg)) }; },
+                html! { img alt="Drawing" src={ "data:image/svg+xml;base64," (STANDARD.encode(svg)) }; },
             ),
         }
     }
 }
 
 impl Table {
-    fn to_markup(&self, section: &str) -> Markup {
+    fn to_markup(&self, anchor: &str) -> Markup {
         let count = match self.rows.len() {
             1 => "1 row".to_owned(),
             count => format!("{count} rows"),
         };
-        let table = html! {
-            div.scroll tabindex="0" role="group" aria-label={ "Table: " (section) } {
-                table {
-                    caption {
-                        span.unseen { (section) ", " }
-                        (count)
-                        @if let Some(origin) = &self.origin { ", measured by " code { (origin) } }
-                    }
-                    thead { tr { @for column in &self.columns { (column.to_markup()) } } }
-                    tbody { @for row in &self.rows { (self.row(row)) } }
+        let caption = html! {
+            (count)
+            @if let Some(origin) = &self.origin { ", measured by " code { (origin) } }
+        };
+        let table = self.grid(anchor, &caption, Cell::to_markup);
+        html! {
+            @if self.rows.len() > OPEN_ROWS {
+                details { summary { "Table of " (count) } (table) }
+            } @else {
+                (table)
+            }
+            // A title is only for those who can point.
+            @if self.rows.iter().flatten().any(|cell| cell.exact.is_some()) {
+                details.exact {
+                    summary { "With every digit" }
+                    (self.grid(anchor, &html! { "Every digit" }, Cell::to_exact_markup))
                 }
             }
-        };
-        if self.rows.len() > OPEN_ROWS {
-            html! { details { summary { "Table of " (count) } (table) } }
-        } else {
-            table
         }
     }
 
-    fn row(&self, cells: &[Cell]) -> Markup {
-        let length = cells.len().max(self.columns.len());
+    /// The table, with the cells in one of their forms.
+    fn grid(&self, anchor: &str, caption: &Markup, cell: fn(&Cell, Place) -> Markup) -> Markup {
         html! {
-            tr { @for place in 0..length {
-                @let is_number = self.columns.get(place).is_some_and(|column| column.is_number);
-                @let class = is_number.then_some("number");
-                @let cell = cells.get(place);
-                @let exact = cell.and_then(|cell| cell.exact.as_deref());
-                @if place == 0 && !is_number {
-                    th scope="row" title=[exact] { (text(cell)) }
-                } @else {
-                    td class=[class] title=[exact] { (text(cell)) }
+            div.scroll tabindex="0" role="group" aria-labelledby=(anchor) {
+                table {
+                    caption { (caption) }
+                    thead { tr { @for column in &self.columns { (column.to_markup()) } } }
+                    tbody { @for row in &self.rows { (self.row(row, cell)) } }
                 }
+            }
+        }
+    }
+
+    fn row(&self, cells: &[Cell], cell: fn(&Cell, Place) -> Markup) -> Markup {
+        let length = cells.len().max(self.columns.len());
+        let lacking = Cell::default();
+        html! {
+            tr { @for at in 0..length {
+                (cell(cells.get(at).unwrap_or(&lacking), self.place(at)))
             } }
         }
+    }
+
+    /// What the cells at a place of their rows are for.
+    fn place(&self, at: usize) -> Place {
+        match self.columns.get(at) {
+            Some(column) if column.is_number => Place::Number,
+            _ if at == 0 => Place::Head,
+            _ => Place::Words,
+        }
+    }
+}
+
+/// What a cell is for.
+#[derive(Clone, Copy)]
+enum Place {
+    /// To name its row.
+    Head,
+    /// To be lined up with the numbers above and below it.
+    Number,
+    /// To be read.
+    Words,
+}
+
+impl Place {
+    /// A cell in it.
+    fn cell(self, title: Option<&str>, text: &Markup) -> Markup {
+        html! {
+            @match self {
+                Self::Head => { th scope="row" title=[title] { (text) } },
+                Self::Number => { td class="number" title=[title] { (text) } },
+                Self::Words => { td title=[title] { (text) } },
+            }
+        }
+    }
+}
+
+impl Cell {
+    fn to_markup(&self, place: Place) -> Markup {
+        let text = html! { @if self.is_best { strong { (self.text) } } @else { (self.text) } };
+        place.cell(self.exact.as_deref(), &text)
+    }
+
+    fn to_exact_markup(&self, place: Place) -> Markup {
+        let text = self.exact.as_ref().unwrap_or(&self.text);
+        place.cell(None, &html! { (text) })
     }
 }
 
@@ -243,16 +296,11 @@ impl Column {
     }
 }
 
-fn text(cell: Option<&Cell>) -> Markup {
-    html! { @if let Some(cell) = cell {
-        @if cell.is_best { strong { (cell.text) } } @else { (cell.text) }
-    } }
-}
-
+/// A picture over its name. It can be focused, so that keys scroll it.
 fn figure(name: &str, class: &str, picture: Markup) -> Markup {
     html! {
         figure {
-            div class=(class) tabindex="0" role="group" aria-label={ "Picture: " (name) } { (picture) }
+            div class=(class) tabindex="0" { (picture) }
             figcaption { (name) }
         }
     }

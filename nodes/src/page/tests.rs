@@ -54,10 +54,41 @@ fn hostile_text_is_text_everywhere() {
     assert!(!html.contains("<b>") && !html.contains("&\""), "{html}");
     assert_eq!(html.matches("</style>").count(), 1);
     let escaped = "&lt;/style&gt;&lt;b&gt;&amp;&quot;'";
-    let said_once = ["<title>", "<h1>", "<h2>", "<p>", "<figcaption>", "alt=\"", "<code>", "scope=\"col\">"];
-    for before in said_once.into_iter().chain(["scope=\"row\" title=\"", "aria-label=\"Table: "]) {
+    let said = ["<title>", "<h1>", "id=\"style-b\">", "<p>", "<figcaption>", "<code>", "scope=\"col\">"];
+    for before in said.into_iter().chain(["scope=\"row\" title=\"", "scope=\"row\">"]) {
         assert!(html.contains(&format!("{before}{escaped}")), "{before}");
     }
+}
+
+#[test]
+fn a_thing_has_its_name_once_and_the_rest_refers_to_it() {
+    let mut page = page("Page");
+    page.sections.truncate(1);
+    let section = &mut page.sections[0];
+    section.title = "Heading".into();
+    section.blocks.truncate(2);
+    let Block::Picture { name, .. } = &mut section.blocks[1] else { panic!("the picture comes second") };
+    *name = "Caption".into();
+    let html = page.to_html();
+    for (name, place) in [("Heading", "<h2 id=\"heading\">Heading</h2>"), ("Caption", "<figcaption>Caption<")]
+    {
+        assert!(html.contains(place) && html.matches(name).count() == 1, "{html}");
+    }
+    assert!(html.contains("role=\"group\" aria-labelledby=\"heading\""), "{html}");
+}
+
+#[test]
+fn every_digit_is_there_for_those_who_cannot_point() {
+    let mut table = table("subject", 1);
+    table.rows[0][2].exact = None;
+    let html = table.to_markup("").into_string();
+    let (_, exact) = html.split_once("<details class=\"exact\">").unwrap();
+    assert!(exact.starts_with("<summary>With every digit</summary>"), "{html}");
+    let cells =
+        "<th scope=\"row\">subject00001</th><td class=\"number\">0.700001</td><td class=\"number\">12</td>";
+    assert!(exact.contains(cells) && !exact.contains("<strong>"), "{html}");
+    table.rows[0].iter_mut().for_each(|cell| cell.exact = None);
+    assert!(!table.to_markup("").into_string().contains("<details"));
 }
 
 #[test]
@@ -102,10 +133,10 @@ fn a_short_row_is_filled_up_and_a_long_table_is_folded() {
 #[test]
 fn pictures_keep_their_size_and_small_ones_their_pixels() {
     let html = page("Subjects").to_html();
-    let small =
-        "class=\"small\" alt=\"Subjects\" width=\"64\" height=\"48\" src=\"data:image/png;base64,+/8A\"";
+    let small = "class=\"small\" alt=\"64 × 48 pixels\" width=\"64\" height=\"48\" src=\"data:image/png;base64,+/8A\"";
     assert!(html.contains(small), "{html}");
-    assert!(html.contains("<img alt=\"Subjects\" width=\"2048\" height=\"1024\""), "{html}");
+    assert!(html.contains("<img alt=\"2048 × 1024 pixels\" width=\"2048\" height=\"1024\""), "{html}");
+    assert!(html.contains("<img alt=\"Drawing\" src=\"data:image/svg+xml;"), "{html}");
     assert!(html.contains("<div class=\"scroll card\""), "{html}");
 }
 

@@ -107,10 +107,13 @@ impl Scatter<'_> {
             let (low, high) = point.range[axis].unwrap_or((point.at[axis], point.at[axis]));
             [low, high, point.at[axis]]
         });
+        if ends.clone().any(|end| !end.is_finite()) {
+            return Err("a point of it is no number".into());
+        }
         let (low, high) =
             ends.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), x| (low.min(x), high.max(x)));
-        if !(high - low).is_finite() {
-            return Err("a point of it is no number".into());
+        if low > high {
+            return Err("it has no points".into());
         }
         let spare = if high > low { (high - low) / 10.0 } else { 0.5 };
         Ok(low - spare..high + spare)
@@ -151,6 +154,8 @@ mod tests {
         let points = &points()[..1];
         let plot = Scatter { title: "t", axes: ["x", "y"], points, size: (200, 160) };
         assert!(plot.draw().is_ok());
-        assert!(Scatter { points: &[], ..plot }.draw().unwrap_err().to_string().contains("no number"));
+        assert!(Scatter { points: &[], ..plot }.draw().unwrap_err().to_string().contains("no points"));
+        let nowhere = [Point { at: [1.0, f64::NAN], ..points[0].clone() }];
+        assert!(Scatter { points: &nowhere, ..plot }.draw().unwrap_err().to_string().contains("no number"));
     }
 }

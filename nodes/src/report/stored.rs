@@ -1,5 +1,7 @@
 //! A report as a file from which every cell comes back as what it was.
 
+use std::collections::BTreeMap;
+
 use flow_engine::{Digest, Result, StoredFile, Value as _};
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +16,8 @@ const FILE: &str = "report.json";
 struct Stored {
     title: String,
     notes: Vec<String>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    settings: BTreeMap<String, String>,
     columns: Vec<String>,
     rows: Vec<Vec<StoredCell>>,
 }
@@ -30,16 +34,16 @@ enum StoredCell {
 
 impl From<&Report> for Stored {
     fn from(report: &Report) -> Self {
-        let Report { title, notes, columns, rows } = report.clone();
+        let Report { title, notes, settings, columns, rows } = report.clone();
         let row = |row: Vec<Cell>| row.into_iter().map(StoredCell::from).collect();
-        Self { title, notes, columns, rows: rows.into_iter().map(row).collect() }
+        Self { title, notes, settings, columns, rows: rows.into_iter().map(row).collect() }
     }
 }
 
 impl From<Stored> for Report {
-    fn from(Stored { title, notes, columns, rows }: Stored) -> Self {
+    fn from(Stored { title, notes, settings, columns, rows }: Stored) -> Self {
         let row = |row: Vec<StoredCell>| row.into_iter().map(Cell::from).collect();
-        Self { title, notes, columns, rows: rows.into_iter().map(row).collect() }
+        Self { title, notes, settings, columns, rows: rows.into_iter().map(row).collect() }
     }
 }
 
@@ -115,10 +119,11 @@ mod tests {
         fn a_report_comes_back_from_its_file(
             title in ".*",
             notes in prop::collection::vec(".*", 0..3),
+            settings in prop::collection::btree_map(".*", ".*", 0..3),
             columns in prop::collection::vec(".*", 0..3),
             rows in prop::collection::vec(prop::collection::vec(cell(), 0..4), 0..4),
         ) {
-            let report = Report { title, notes, columns, rows };
+            let report = Report { title, notes, settings, columns, rows };
             prop_assert_eq!(back(&report), report);
         }
     }

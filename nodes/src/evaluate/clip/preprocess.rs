@@ -98,6 +98,21 @@ fn margin(length: usize, side: usize) -> usize {
     if too_much.is_multiple_of(2) || half.is_multiple_of(2) { half } else { half + 1 }
 }
 
+/// A picture that covers a frame: scaled until it does, and what is too much cut off on both sides.
+pub fn covering(picture: &RgbImage, (width, height): (u32, u32)) -> RgbImage {
+    let (w, h) = (u64::from(picture.width()), u64::from(picture.height()));
+    // Scaled by the larger of the two factors, which leaves nothing of the frame empty.
+    let is_wider = w * u64::from(height) >= h * u64::from(width);
+    let (scaled_width, scaled_height) = match is_wider {
+        true => (w * u64::from(height) / h.max(1), u64::from(height)),
+        false => (u64::from(width), h * u64::from(width) / w.max(1)),
+    };
+    let scaled = bicubic(picture, scaled_width as usize, scaled_height as usize);
+    let (left, top) =
+        (margin(scaled_width as usize, width as usize), margin(scaled_height as usize, height as usize));
+    image::imageops::crop_imm(&scaled, left as u32, top as u32, width, height).to_image()
+}
+
 /// Bits of a weight behind the point, as in Pillow's `Resample.c`: 32 less 8 of a colour and 2 to spare.
 const BITS: u32 = 32 - 8 - 2;
 
@@ -189,6 +204,22 @@ mod tests {
             assert_eq!(scaled.dimensions(), (width as u32, height as u32));
             assert!(scaled.pixels().all(|pixel| pixel.0 == [200, 7, 255]));
         }
+    }
+
+    #[test]
+    fn a_picture_of_another_shape_loses_its_edges_and_keeps_its_proportions() {
+        // A disc stays a disc: as wide as it is high.
+        let disc = RgbImage::from_fn(90, 60, |x, y| {
+            let (x, y) = (f64::from(x) - 44.5, f64::from(y) - 29.5);
+            image::Rgb([if x * x + y * y < 400.0 { 255 } else { 0 }; 3])
+        });
+        let small = covering(&disc, (30, 30));
+        let lit = |line: Vec<u8>| line.into_iter().filter(|&value| value > 127).count();
+        let across = lit((0..30).map(|x| small.get_pixel(x, 15).0[0]).collect());
+        let down = lit((0..30).map(|y| small.get_pixel(15, y).0[0]).collect());
+        assert_eq!((across, down), (20, 20));
+        assert_eq!(covering(&disc, (7, 40)).dimensions(), (7, 40));
+        assert_eq!(covering(&disc, (90, 60)), disc);
     }
 
     #[test]
