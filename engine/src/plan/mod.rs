@@ -5,6 +5,7 @@
 
 mod bases;
 mod expect;
+mod written;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use bases::{Bases, files_now};
 pub use expect::{Basis, Before, Expected, Made};
+pub use written::Written;
 
 use crate::diagnostic::nearest;
 use crate::store::Found;
@@ -86,19 +88,6 @@ pub struct PlannedNode {
     /// How it is written in the graph; only a run's own story tells it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub written: Option<Written>,
-}
-
-/// How a node is written in its graph.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Written {
-    /// The file or override that it stands in.
-    pub file: String,
-    /// Line, from 1.
-    pub line: usize,
-    /// Column in characters, from 1.
-    pub column: usize,
-    /// Its kind and its fields, as they stand there.
-    pub text: String,
 }
 
 /// What would run, in an order that respects the wires.

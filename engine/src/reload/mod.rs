@@ -260,7 +260,7 @@ impl<'s, 'a: 's> Watching<'s, 'a> {
             if number == 1 {
                 run.tell_start();
             }
-            run.events.emit(Event::Plan { nodes: plan.nodes.clone() });
+            run.tell_plan(&plan);
             let status = run.execute_plan(&plan, started).status;
             // A loop that is gone has been told to stop.
             let _ = news.send(News::Ended(number, status));

@@ -77,7 +77,7 @@ impl<'a> Run<'a> {
         let started = Instant::now();
         self.tell_start();
         let plan = self.ready.plan(self.session, &self.before, &self.events, &self.stop);
-        self.events.emit(Event::Plan { nodes: plan.nodes.clone() });
+        self.tell_plan(&plan);
         self.execute_plan(&plan, started)
     }
 
@@ -108,6 +108,10 @@ impl<'a> Run<'a> {
             jobs: self.options.jobs,
             time: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64()),
         });
+    }
+
+    pub(crate) fn tell_plan(&self, plan: &Plan) {
+        self.events.emit(Event::Plan { nodes: plan.told_of(&self.ready.graph) });
     }
 
     fn tell_end(&self, floor: Floor<'_>, started: Instant) -> Outcome {
