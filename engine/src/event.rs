@@ -233,7 +233,7 @@ pub enum Event {
 pub enum Status {
     /// Every node gave its result.
     Done,
-    /// A node failed, and the others were to go on.
+    /// A node failed, and the others were to go on; or one was cancelled by hand, and others gave their result.
     Partial,
     /// A node failed.
     Failed,

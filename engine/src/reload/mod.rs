@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 use crate::plan::{Before, Plan, Wanted};
 use crate::watch::{Sighting, Watch};
 use crate::{
-    Diagnostic, Digest, Event, Events, Options, Project, Ready, Result, Run, Session, Source, Status, Stop,
+    Control, Diagnostic, Digest, Event, Events, Options, Project, Ready, Result, Run, Session, Source,
+    Status, Stop,
 };
 
 /// Edits closer together than this are one.
@@ -40,6 +41,8 @@ pub struct Live<'a> {
     pub events: Events,
     /// Who ends it all.
     pub stop: Stop,
+    /// Who steers it meanwhile.
+    pub control: Control,
     /// How each generation goes about it.
     pub options: Options,
     /// Look at files this often, where the system does not tell of edits.
@@ -118,6 +121,7 @@ impl<'s, 'a: 's> Watching<'s, 'a> {
     where
         's: 'scope,
     {
+        let _telling = self.live.control.tell_pauses(&self.live.events);
         self.watch.set_files(self.live.files.clone())?;
         self.consider(scope);
         while !self.live.stop.asked() {
@@ -255,7 +259,8 @@ impl<'s, 'a: 's> Watching<'s, 'a> {
         let (live, news) = (self.live, self.news.clone());
         scope.spawn(move || {
             let (session, events, stop) = (live.session, live.events.clone(), live.stop.clone());
-            let run = Run { ready: &ready, session, before, events, stop, retired, options: live.options };
+            let (control, options) = (live.control.clone(), live.options);
+            let run = Run { ready: &ready, session, before, events, stop, control, retired, options };
             let started = Instant::now();
             if number == 1 {
                 run.tell_start();

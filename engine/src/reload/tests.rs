@@ -110,6 +110,7 @@ fn edited(nodes: &str, allow: impl Fn(&Change) -> bool + Sync, test: impl FnOnce
         allow: &allow,
         events,
         stop: stop.clone(),
+        control: Control::default(),
         options: Options { keep_results: false, ..options(2) },
         poll: None,
     };

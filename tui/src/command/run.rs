@@ -10,8 +10,8 @@ use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use flow_engine::runs::{self, RunFolder};
 use flow_engine::{
-    Diagnostic, Event, Events, Live, Lock, Options, Problem, Reader, Ready, Result, Run, Session, Status,
-    Stop,
+    Control, Diagnostic, Event, Events, Live, Lock, Options, Problem, Reader, Ready, Result, Run, Session,
+    Status, Stop,
 };
 
 use crate::command::lock::hold;
@@ -135,6 +135,7 @@ fn watch(arguments: &RunArguments, session: &Session, stop: Stop) -> Ending {
             allow: &|change| arguments.reload == Reload::Auto || ask::about(change, &stop),
             events: events.clone(),
             stop: stop.clone(),
+            control: Control::default(),
             options: arguments.options(),
             poll: arguments.poll,
         };
