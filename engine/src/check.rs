@@ -94,6 +94,21 @@ impl<'r> Ready<'r> {
         plan
     }
 
+    /// What would run if this were wanted of the graph, with the files of its nodes as they are now.
+    pub(crate) fn plan_for(
+        &self,
+        wanted: &Wanted,
+        session: &Session,
+        before: &Before<'_>,
+        events: &Events,
+        stop: &Stop,
+    ) -> Plan {
+        let bases = Bases::default().completed(&self.graph, session, events, stop);
+        let mut plan = Plan::new(&self.graph, session, wanted, &bases, before);
+        plan.expect(&self.estimates, session, before);
+        plan
+    }
+
     /// Lets some nodes look at themselves.
     fn looked_at(
         mut graph: Graph<'r>,

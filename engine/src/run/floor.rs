@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::Run;
@@ -205,6 +205,7 @@ impl<'a> Floor<'a> {
                 state.finished += 1;
                 state.digests.insert(self.nodes[at].name().to_owned(), digest);
                 state.results[at] = Some(digest);
+                self.steps[at].is_made.store(true, Ordering::Relaxed);
             }
             End::Failed => {
                 state.failed += 1;

@@ -137,6 +137,7 @@ fn watch(arguments: &RunArguments, session: &Session, stop: Stop) -> Ending {
             stop: stop.clone(),
             control: Control::default(),
             options: arguments.options(),
+            is_watched: true,
             poll: arguments.poll,
         };
         let status = live.run().map_err(one)?;
