@@ -9,9 +9,10 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use crate::context::{Check, Cx, Outputs, Purpose, Session, Stop};
+use crate::control::Reins;
 use crate::plan::{Bases, Before, Plan, State, Wanted};
 use crate::{
-    Diagnostic, Estimate, Events, Graph, GraphNode, Nature, NotYet, Output, Result, Severity, Source,
+    Control, Diagnostic, Estimate, Events, Graph, GraphNode, Nature, NotYet, Output, Result, Severity, Source,
 };
 
 impl<'r> Graph<'r> {
@@ -89,6 +90,21 @@ impl<'r> Ready<'r> {
             let bases = self.bases.completed(&self.graph, session, events, stop);
             Plan::new(&self.graph, session, &self.wanted, &bases, before)
         });
+        plan.expect(&self.estimates, session, before);
+        plan
+    }
+
+    /// What would run if this were wanted of the graph, with the files of its nodes as they are now.
+    pub(crate) fn plan_for(
+        &self,
+        wanted: &Wanted,
+        session: &Session,
+        before: &Before<'_>,
+        events: &Events,
+        stop: &Stop,
+    ) -> Plan {
+        let bases = Bases::default().completed(&self.graph, session, events, stop);
+        let mut plan = Plan::new(&self.graph, session, wanted, &bases, before);
         plan.expect(&self.estimates, session, before);
         plan
     }
@@ -171,9 +187,18 @@ fn told(error: &anyhow::Error) -> Diagnostic {
 }
 
 fn run_instantly(node: &GraphNode<'_>, session: &Session, inputs: &Outputs) -> Result<Output> {
-    let (events, stop, purpose) = (Events::silent(), Stop::default(), Purpose::Check);
-    let warnings = Mutex::default();
-    let cx = Cx { session, node: node.name(), inputs, events: &events, stop: &stop, purpose, warnings };
+    let (events, stop, control) = (Events::silent(), Stop::default(), Control::default());
+    let reins = Reins { stop: &stop, control: &control, node: node.name() };
+    let cx = Cx {
+        session,
+        node: node.name(),
+        inputs,
+        events: &events,
+        reins,
+        purpose: Purpose::Check,
+        warnings: Mutex::default(),
+        held: Mutex::default(),
+    };
     node.source.node.run(&cx)
 }
 

@@ -8,11 +8,13 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use crate::control::Reins;
 use crate::flight::Flights;
 use crate::{
     Cancelled, Digest, Event, Events, FileDigests, Graph, In, Output, Problem, Project, Registry, Result,
-    Settings, Store, Value,
+    Settings, Store, Value, Wish,
 };
 
 /// Asks a run, or a part of it, to stop; cheap to clone.
@@ -130,10 +132,12 @@ pub struct Cx<'a> {
     pub(crate) node: &'a str,
     pub(crate) inputs: &'a Outputs,
     pub(crate) events: &'a Events,
-    pub(crate) stop: &'a Stop,
+    pub(crate) reins: Reins<'a>,
     pub(crate) purpose: Purpose<'a>,
     /// What a person was told, to be told again when the result comes from the store.
     pub(crate) warnings: Mutex<Vec<(String, Option<String>)>>,
+    /// How long the node was held.
+    pub(crate) held: Mutex<Duration>,
 }
 
 impl Cx<'_> {
@@ -177,7 +181,7 @@ impl Cx<'_> {
     /// its end, and this is a digest of names, sizes and times.
     pub fn digest_of_files(&self, files: &[PathBuf]) -> Result<Digest> {
         let digest_of = |file: &PathBuf| match self.purpose {
-            Purpose::Result { .. } => self.session.files.of(file, self.events, self.stop),
+            Purpose::Result { .. } => self.session.files.of(file, self.events, self.reins.stop),
             Purpose::Check => FileDigests::glance(file),
         };
         let digests = files.iter().map(digest_of).collect::<Result<Vec<_>>>()?;
@@ -205,13 +209,28 @@ impl Cx<'_> {
         }
     }
 
-    /// Stops here if the run was asked to stop. Every long loop calls this or
-    /// [`progress`](Self::progress) at each step.
+    /// Waits here while the run is paused, and stops here if the node or the run was asked to stop. Every long loop calls
+    /// this or [`progress`](Self::progress) at each step.
     pub fn stop_if_asked(&self) -> Result<()> {
-        if self.stop.asked() { Err(Cancelled.into()) } else { Ok(()) }
+        let held = self.reins.hold();
+        if !held.is_zero() {
+            *self.held.lock().unwrap_or_else(PoisonError::into_inner) += held;
+        }
+        if self.reins.is_stopped() { Err(Cancelled.into()) } else { Ok(()) }
     }
 
-    /// Tells how far the node has come, and stops here if the run was asked to stop.
+    /// How long the node has been held by pauses: time in which it did nothing.
+    pub fn held(&self) -> Duration {
+        *self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a person has asked of this node since it last looked. A node that can do none of it never looks.
+    pub fn wishes(&self) -> Vec<Wish> {
+        self.reins.control.take_wishes(self.node)
+    }
+
+    /// Tells how far the node has come, waits here while the run is paused, and stops here if the node or the run was
+    /// asked to stop.
     pub fn progress(&self, done: usize, total: usize, unit: &str) -> Result<()> {
         self.events.emit(Event::Progress {
             node: self.node.to_owned(),

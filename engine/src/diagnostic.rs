@@ -34,6 +34,34 @@ impl Document {
     }
 }
 
+/// Walks down a document and counts its lines, each once.
+pub(crate) struct Cursor<'a> {
+    pub document: &'a Document,
+    at: usize,
+    line: usize,
+    column: usize,
+}
+
+impl<'a> Cursor<'a> {
+    /// At the beginning.
+    pub fn new(document: &'a Document) -> Self {
+        Self { document, at: 0, line: 1, column: 1 }
+    }
+
+    /// Line and column of a byte offset, as [`Document::line_column`] gives them; it must not lie before the last one.
+    pub fn line_column(&mut self, offset: usize) -> (usize, usize) {
+        let end = offset.min(self.document.text.len());
+        let passed = self.document.text.as_bytes().get(self.at..end).unwrap_or_default();
+        let lines = passed.iter().filter(|&&byte| byte == b'\n').count();
+        let rest = passed.rsplit(|&byte| byte == b'\n').next().unwrap_or_default();
+        let columns = String::from_utf8_lossy(rest).chars().count();
+        self.column = if lines > 0 { 1 + columns } else { self.column + columns };
+        self.line += lines;
+        self.at = end.max(self.at);
+        (self.line, self.column)
+    }
+}
+
 /// The byte offset of a line and a column, both from 1; the end of the text if it is shorter.
 pub(crate) fn offset(text: &str, line: usize, column: usize) -> usize {
     let line_start: usize = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
@@ -248,8 +276,10 @@ mod tests {
     #[test]
     fn offsets_and_columns_agree_where_letters_are_wide() {
         let document = Document::new("g.ron", "a\n\"héé\": x\n");
-        for offset in [0, 2, 3, 4, 6, 8, 11, 13] {
+        let mut cursor = Cursor::new(&document);
+        for offset in [0, 2, 3, 3, 4, 6, 8, 11, 13] {
             let (line, column) = document.line_column(offset);
+            assert_eq!(cursor.line_column(offset), (line, column));
             assert_eq!(super::offset(&document.text, line, column), offset);
         }
         assert_eq!(document.line_column(8), (2, 5));

@@ -6,7 +6,7 @@
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -233,7 +233,7 @@ pub enum Event {
 pub enum Status {
     /// Every node gave its result.
     Done,
-    /// A node failed, and the others were to go on.
+    /// A node failed, and the others were to go on; or one was cancelled by hand, and others gave their result.
     Partial,
     /// A node failed.
     Failed,
@@ -249,7 +249,19 @@ pub trait Reader: Send {
     ///
     /// If it cannot go on reading; it is then given no more, and the run goes on without it.
     fn read(&mut self, record: &Record) -> Result<()>;
+
+    /// Nothing has come for a moment, or nothing more will come: time to hand on what was held back.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    fn rest(&mut self) -> Result<()> {
+        Ok(())
+    }
 }
+
+/// After so long without a record, readers rest.
+const MOMENT: Duration = Duration::from_millis(50);
 
 /// Where a run tells its story; cheap to clone.
 #[derive(Clone)]
@@ -282,14 +294,15 @@ impl Events {
         let (events, receiver) = Self::channel();
         let reading = thread::spawn(move || {
             let mut failures = Vec::new();
-            for record in receiver {
-                readers.retain_mut(|reader| match reader.read(&record) {
-                    Ok(()) => true,
-                    Err(error) => {
-                        failures.push(error);
-                        false
-                    }
-                });
+            let mut each = |act: &dyn Fn(&mut dyn Reader) -> Result<()>| {
+                readers.retain_mut(|reader| act(&mut **reader).map_err(|error| failures.push(error)).is_ok());
+            };
+            while let Ok(record) = receiver.recv() {
+                each(&|reader| reader.read(&record));
+                while let Ok(record) = receiver.recv_timeout(MOMENT) {
+                    each(&|reader| reader.read(&record));
+                }
+                each(&|reader| reader.rest());
             }
             failures
         });
@@ -310,6 +323,37 @@ impl Events {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Notes what it is asked to do.
+    struct Noting(Arc<Mutex<Vec<&'static str>>>);
+
+    impl Reader for Noting {
+        fn read(&mut self, record: &Record) -> Result<()> {
+            self.0.lock().unwrap().push("read");
+            if record.seq == 2 { Err(crate::Problem::new("full").into()) } else { Ok(()) }
+        }
+
+        fn rest(&mut self) -> Result<()> {
+            self.0.lock().unwrap().push("rest");
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn readers_rest_when_nothing_comes_and_those_that_fail_are_asked_no_more() {
+        let (notes, event) = (Arc::default(), Event::Paused);
+        let (events, reading) = Events::for_readers(vec![Box::new(Noting(Arc::clone(&notes)))]);
+        events.emit(event.clone());
+        thread::sleep(8 * MOMENT);
+        assert_eq!(*notes.lock().unwrap(), ["read", "rest"]);
+        events.emit(event.clone());
+        thread::sleep(8 * MOMENT);
+        events.emit(event.clone());
+        events.emit(event);
+        drop(events);
+        assert_eq!(reading.join().unwrap().len(), 1);
+        assert_eq!(*notes.lock().unwrap(), ["read", "rest", "read", "rest", "read"]);
+    }
 
     #[test]
     fn a_record_carries_schema_seq_t_and_type_and_reads_back() {

@@ -15,6 +15,7 @@
 mod check;
 mod compare;
 pub mod context;
+pub mod control;
 pub mod diagnostic;
 mod digests;
 pub mod event;
@@ -42,6 +43,7 @@ mod why;
 pub use check::Ready;
 pub use compare::{Comparison, Meaning};
 pub use context::{Check, Cx, Session, Shared, Stop};
+pub use control::{Control, Wish};
 pub use diagnostic::{Diagnostic, DiagnosticReport, Document, Place, Severity};
 pub use digests::FileDigests;
 pub use event::{Event, Events, Reader, Record, Status};

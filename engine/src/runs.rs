@@ -5,9 +5,13 @@
 //! graph.lock.ron   the digest of every file it read, versions, seeds
 //! events.ndjson    everything that happened
 //! results/<node>/  links to what is stored
+//! running          there, and locked, while the run's process is
 //! ```
 //!
 //! Who writes the events is not decided here.
+
+mod alive;
+mod follow;
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -16,6 +20,10 @@ use std::path::{Component, Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::Context as _;
+
+use alive::Alive;
+pub use alive::{RUNNING, is_running};
+pub use follow::{Batch, Follow, follow};
 
 use crate::{Digest, Event, Problem, Project, Reader, Record, Result, Status, Store, file};
 
@@ -26,9 +34,10 @@ pub const GRAPH: &str = "graph.ron";
 /// The lock in a run folder.
 pub const LOCK: &str = "graph.lock.ron";
 
-/// The folder of a run that is about to start.
+/// The folder of a run that is about to start. Whoever [follows](follow()) the run sees it end when this is dropped.
 pub struct RunFolder {
     path: PathBuf,
+    _alive: Option<Alive>,
 }
 
 impl RunFolder {
@@ -49,7 +58,9 @@ impl RunFolder {
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
                 made => {
                     made.with_context(|| format!("cannot write to {}", runs.display()))?;
-                    return Ok(Self { path });
+                    // Before there is an event, so that nobody takes a run that has just begun for one that is over.
+                    let alive = Alive::in_folder(&path);
+                    return Ok(Self { path, _alive: alive });
                 }
             }
         }
@@ -145,7 +156,7 @@ pub struct PastRun {
     pub nodes: usize,
     /// Seconds since 1970 when it started.
     pub time: f64,
-    /// How it ended; none if it was killed, or still goes on.
+    /// How it ended; none if it was killed, or still goes on: [`is_running`] tells.
     pub end: Option<PastEnd>,
 }
 
@@ -309,12 +320,15 @@ mod tests {
             Event::RunFinished { status: Status::Done, seconds: 1.0, finished: 1, failed: 0, skipped: 0 };
         let first = run(&project, "a.ron", &[started("a.ron"), end], "");
         let second = run(&project, "a.ron", &[started("a.ron")], "{\"schema\":1,\"se");
-        let third = run(&project, "b.ron", &[started("b.ron")], "");
+        let third = run(&project, "bear.ron", &[started("bear.ron")], "");
         let id = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
         for path in [&first, &second, &third] {
             assert_eq!(&find(&project, &id(path)).unwrap(), path);
         }
         assert_eq!(find(&project, "last").unwrap(), third);
+        assert_eq!(find(&project, third.to_str().unwrap()).unwrap(), third);
+        let beginning = &id(&third)[..id(&third).len() - 1];
+        assert_eq!(find(&project, beginning).unwrap(), third);
         let several = format!("{:#}", find(&project, "2").unwrap_err());
         assert!(several.starts_with("several runs begin with `2`"), "{several}");
         let of = |graph: &str| of_graph(&project, Path::new(graph)).collect::<Vec<_>>();

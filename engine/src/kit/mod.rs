@@ -1,5 +1,6 @@
 //! Small nodes for the engine's own tests: numbers on wires.
 
+mod steered;
 mod workshop;
 
 use std::path::PathBuf;
@@ -8,6 +9,8 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use steered::{Count, Wait};
+pub(crate) use steered::{Heard, steered};
 pub(crate) use workshop::Workshop;
 
 use crate::*;
@@ -170,29 +173,6 @@ impl Node for Sign {
     }
 }
 
-/// Wait for ever, or not at all.
-#[derive(Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Wait {
-    /// 0 ends at once, all else never.
-    pub until: u32,
-}
-
-impl Node for Wait {
-    const KIND: &'static str = "Wait";
-    type Output = Number;
-
-    fn run(&self, cx: &Cx<'_>) -> Result<Number> {
-        if self.until == 0 {
-            return Ok(Number(0.0));
-        }
-        loop {
-            cx.stop_if_asked()?;
-            std::thread::sleep(std::time::Duration::from_millis(1));
-        }
-    }
-}
-
 /// Read a file that changes meanwhile.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -312,6 +292,7 @@ pub(crate) fn numbered_registry(numerics: u32) -> Registry {
         NodeType::of::<Keep>(),
         NodeType::of::<Sign>(),
         NodeType::of::<Wait>(),
+        NodeType::of::<Count>(),
         NodeType::of::<Write>(),
         NodeType::of::<Overtaken>(),
         NodeType::of::<Add>(),

@@ -5,14 +5,17 @@
 
 mod bases;
 mod expect;
+mod written;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Deserialize, Serialize};
 
 pub(crate) use bases::{Bases, files_now};
 pub use expect::{Basis, Before, Expected, Made};
+pub use written::Written;
 
 use crate::diagnostic::nearest;
 use crate::store::Found;
@@ -88,19 +91,6 @@ pub struct PlannedNode {
     pub written: Option<Written>,
 }
 
-/// How a node is written in its graph.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Written {
-    /// The file or override that it stands in.
-    pub file: String,
-    /// Line, from 1.
-    pub line: usize,
-    /// Column in characters, from 1.
-    pub column: usize,
-    /// Its kind and its fields, as they stand there.
-    pub text: String,
-}
-
 /// What would run, in an order that respects the wires.
 pub struct Plan {
     /// The nodes that are wanted.
@@ -117,6 +107,8 @@ pub(crate) struct Step {
     pub base: Option<(Arc<KeyParts>, Digest)>,
     /// Whether it runs though its result may be stored.
     pub is_forced: bool,
+    /// Whether the run of the plan has its result by now.
+    pub is_made: AtomicBool,
     /// Content key, if all its inputs are known.
     pub content: Option<Digest>,
     /// Per input, the upstream's name and the digest of its result, if that is stored.
@@ -162,8 +154,14 @@ impl Plan {
         let mut plan =
             Self { nodes: Vec::with_capacity(graph.len()), steps: Vec::with_capacity(graph.len()) };
         for (at, node) in graph.nodes().enumerate().filter(|(at, _)| is_wanted[*at]) {
-            let step =
-                Step { at, base: bases.get(at), is_forced: is_forced[at], content: None, inputs: Vec::new() };
+            let step = Step {
+                at,
+                base: bases.get(at),
+                is_forced: is_forced[at],
+                is_made: AtomicBool::new(false),
+                content: None,
+                inputs: Vec::new(),
+            };
             let (planned, step) = planner.plan(node, step);
             plan.nodes.push(planned);
             plan.steps.push(step);
@@ -198,6 +196,13 @@ impl Plan {
         let at = self.nodes.iter().position(|node| node.node == name)?;
         let Step { base, inputs, content, .. } = &self.steps[at];
         Some(Explanation { parts: &base.as_ref()?.0, inputs, content: *content })
+    }
+
+    /// The nodes that were to run whatever is stored, and have no result yet.
+    pub(crate) fn still_forced(&self) -> Vec<String> {
+        let is_left = |step: &Step| step.is_forced && !step.is_made.load(Ordering::Relaxed);
+        let left = self.nodes.iter().zip(&self.steps).filter(|(_, step)| is_left(step));
+        left.map(|(node, _)| node.node.clone()).collect()
     }
 
     /// The node of this name.
@@ -310,14 +315,15 @@ fn wanted_nodes(graph: &Graph<'_>, wanted: &Wanted) -> Vec<bool> {
 
 /// Per node in run order, whether it runs whatever is stored.
 fn forced_nodes(graph: &Graph<'_>, wanted: &Wanted) -> Vec<bool> {
-    let names = |list: &[String], node: &GraphNode<'_>| list.iter().any(|name| name == node.name());
-    let mut is_after: Vec<bool> = graph.nodes().map(|node| names(&wanted.from, node)).collect();
+    let set = |list: &[String]| list.iter().cloned().collect::<HashSet<_>>();
+    let (from, force) = (set(&wanted.from), set(&wanted.force));
+    let mut is_after: Vec<bool> = graph.nodes().map(|node| from.contains(node.name())).collect();
     for (at, readers) in graph.downstreams().iter().enumerate() {
         if is_after[at] {
             readers.iter().for_each(|&reader| is_after[reader] = true);
         }
     }
-    graph.nodes().zip(is_after).map(|(node, is_after)| is_after || names(&wanted.force, node)).collect()
+    graph.nodes().zip(is_after).map(|(node, is_after)| is_after || force.contains(node.name())).collect()
 }
 
 #[cfg(test)]

@@ -11,18 +11,18 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, Scope};
 use std::time::{Duration, Instant};
 
+use crate::control::HEARTBEAT;
 use crate::plan::{Before, Plan, Wanted};
 use crate::watch::{Sighting, Watch};
 use crate::{
-    Diagnostic, Digest, Event, Events, Options, Project, Ready, Result, Run, Session, Source, Status, Stop,
+    Control, Diagnostic, Digest, Event, Events, GraphNode, Options, Project, Ready, Result, Run, Session,
+    Source, Status, Stop,
 };
 
 /// Edits closer together than this are one.
 const DEBOUNCE: Duration = Duration::from_millis(100);
-/// How often the loop looks whether it was asked to stop.
-const HEARTBEAT: Duration = Duration::from_millis(50);
 
-/// A graph that is run again whenever something that decides it is edited.
+/// A graph that is run again whenever something that decides it is edited, or somebody asks for it.
 pub struct Live<'a> {
     /// Settings, files, the store and shared slots.
     pub session: &'a Session,
@@ -40,8 +40,12 @@ pub struct Live<'a> {
     pub events: Events,
     /// Who ends it all.
     pub stop: Stop,
+    /// Who steers it meanwhile.
+    pub control: Control,
     /// How each generation goes about it.
     pub options: Options,
+    /// Whether edits take effect by themselves; if not, they do when somebody asks to run again.
+    pub is_watched: bool,
     /// Look at files this often, where the system does not tell of edits.
     pub poll: Option<Duration>,
 }
@@ -85,7 +89,7 @@ struct Generation<'a> {
 /// What the loop knows.
 struct Watching<'s, 'a> {
     live: &'s Live<'a>,
-    watch: Watch,
+    watch: Option<Watch>,
     news: Sender<News>,
     current: Option<Generation<'a>>,
     /// The mistakes that were told last, so that they are told once.
@@ -102,14 +106,18 @@ impl<'a> Live<'a> {
     /// A system that lets nobody watch.
     pub fn run(&self) -> Result<Status> {
         let (news, heard) = channel();
-        let watch = match self.poll {
-            Some(every) => Watch::polling(DEBOUNCE, every, news.clone())?,
-            None => Watch::new(DEBOUNCE, news.clone())?,
-        };
+        let watch = self.is_watched.then(|| self.watch(news.clone())).transpose()?;
         let (current, rejected) = (None, Vec::new());
         let mut watching =
             Watching { live: self, watch, news, current, rejected, generations: 0, files: BTreeSet::new() };
         thread::scope(|scope| watching.listen(scope, &heard))
+    }
+
+    fn watch(&self, news: Sender<News>) -> Result<Watch> {
+        match self.poll {
+            Some(every) => Watch::polling(DEBOUNCE, every, news),
+            None => Watch::new(DEBOUNCE, news),
+        }
     }
 }
 
@@ -118,17 +126,22 @@ impl<'s, 'a: 's> Watching<'s, 'a> {
     where
         's: 'scope,
     {
-        self.watch.set_files(self.live.files.clone())?;
+        let live = self.live;
+        self.watch_files(live.files.clone())?;
+        let _telling = live.control.tell_pauses(&live.events);
         self.consider(scope);
-        while !self.live.stop.asked() {
+        while !live.stop.asked() {
             match heard.recv_timeout(HEARTBEAT) {
                 Ok(News::Seen(Sighting::Edited(_))) => self.consider(scope),
                 Ok(News::Seen(Sighting::Worse(problem))) => {
                     let message = format!("edits may be seen late: {problem}");
-                    self.live.events.emit(Event::Warning { node: None, message, hint: None });
+                    live.events.emit(Event::Warning { node: None, message, hint: None });
                 }
                 Ok(News::Ended(number, status)) => self.ended(number, status),
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+            }
+            if let Some(forced) = live.control.take_again() {
+                self.run_again(scope, forced);
             }
         }
         // The generation that runs hears the same request, and tells how it ended.
@@ -161,8 +174,67 @@ impl<'s, 'a: 's> Watching<'s, 'a> {
         if self.takes_effect(&ready, &plan) {
             // While somebody was asked, what runs went on.
             let plan = ready.plan(live.session, &before, &live.events, &live.stop);
-            self.take_over(scope, ready, plan, before);
+            self.take_over(scope, Arc::new(ready), plan, before);
         }
+    }
+
+    /// Runs what has no result yet, and some nodes with what depends on them whatever is stored.
+    fn run_again<'scope>(&mut self, scope: &'scope Scope<'scope, '_>, forced: Vec<String>)
+    where
+        's: 'scope,
+    {
+        let live = self.live;
+        let ready = match self.graph_to_run_again() {
+            Ok(ready) => ready,
+            Err(mistakes) => return self.reject(mistakes),
+        };
+        let wanted = self.wanted_again(&ready, forced);
+        let before = (live.before)();
+        let plan = ready.plan_for(&wanted, live.session, &before, &live.events, &live.stop);
+        if let Some(current) = self.current.as_ref().filter(|current| has_other_text(&ready, current)) {
+            self.tell(&self.change(current, &plan));
+        }
+        self.take_over(scope, ready, plan, before);
+    }
+
+    /// The graph that runs. Where nobody watches, it is as it is written now, and its mistakes are told every time that
+    /// somebody asks.
+    fn graph_to_run_again(&mut self) -> Result<Arc<Ready<'a>>, Vec<Diagnostic>> {
+        match &self.current {
+            Some(current) if self.live.is_watched => Ok(Arc::clone(&current.ready)),
+            _ => {
+                self.rejected.clear();
+                self.opened().map(Arc::new)
+            }
+        }
+    }
+
+    /// What is wanted when some nodes are forced to run again. Nodes that were forced before and have no result of that
+    /// yet stay forced; those that have one are not forced once more.
+    fn wanted_again(&self, ready: &Ready<'_>, forced: Vec<String>) -> Wanted {
+        let names: HashSet<&str> = ready.graph.nodes().map(GraphNode::name).collect();
+        let (from, unknown): (Vec<_>, Vec<_>) =
+            forced.into_iter().partition(|name| names.contains(name.as_str()));
+        for name in unknown {
+            let message = format!("there is no node `{name}` to run again");
+            self.live.events.emit(Event::Warning { node: None, message, hint: None });
+        }
+        let mut targets = self.live.wanted.targets.clone();
+        if !targets.is_empty() {
+            targets.extend(from.clone());
+        }
+        let mut force = self.still_forced();
+        force.retain(|name| names.contains(name.as_str()));
+        Wanted { targets, from, force }
+    }
+
+    /// Nodes that the generation that runs was to run whatever is stored, and has no result of.
+    fn still_forced(&self) -> Vec<String> {
+        self.current.as_ref().map(|current| current.plan.still_forced()).unwrap_or_default()
+    }
+
+    fn watch_files(&self, files: impl IntoIterator<Item = PathBuf>) -> Result<()> {
+        self.watch.as_ref().map_or(Ok(()), |watch| watch.set_files(files))
     }
 
     /// The graph as it is now; the files that it reads are watched from now on, also if it has mistakes.
@@ -170,10 +242,14 @@ impl<'s, 'a: 's> Watching<'s, 'a> {
         let live = self.live;
         let source = (live.read)()?;
         self.files = files_behind(&source, &live.session.project, std::mem::take(&mut self.files));
-        let watched =
-            self.watch.set_files(live.files.iter().chain(&self.files).chain(&source.files).cloned());
+        let watched = self.watch_files(live.files.iter().chain(&self.files).chain(&source.files).cloned());
         watched.map_err(|error| vec![Diagnostic::from_error(&error)])?;
-        Ready::new(source, live.session, live.wanted.clone())
+        let mut wanted = live.wanted.clone();
+        // An edit elsewhere is no reason to take a stored result after all.
+        let names: HashSet<&str> = source.nodes.iter().map(|node| node.name.as_str()).collect();
+        let forced = self.still_forced().into_iter();
+        wanted.force.extend(forced.filter(|name| names.contains(name.as_str())));
+        Ready::new(source, live.session, wanted)
     }
 
     /// Tells the mistakes of an edit, once.
@@ -191,11 +267,10 @@ impl<'s, 'a: 's> Watching<'s, 'a> {
         let Some(current) = &self.current else { return true };
         let change = self.change(current, plan);
         let is_same = change.added.is_empty() && change.changed.is_empty() && change.removed.is_empty();
-        let has_other_text = ready.graph.document.text != current.ready.graph.document.text;
         // What failed is tried again when a file that it reads is saved, though keys are the same.
         let is_over_and_failed = current.status.is_some_and(|status| status != Status::Done);
         if is_same && !is_over_and_failed {
-            if has_other_text || was_rejected {
+            if has_other_text(ready, current) || was_rejected {
                 self.tell(&change);
             }
             return false;
@@ -232,7 +307,7 @@ impl<'s, 'a: 's> Watching<'s, 'a> {
     fn take_over<'scope>(
         &mut self,
         scope: &'scope Scope<'scope, '_>,
-        ready: Ready<'a>,
+        ready: Arc<Ready<'a>>,
         plan: Plan,
         before: Before<'a>,
     ) where
@@ -241,10 +316,11 @@ impl<'s, 'a: 's> Watching<'s, 'a> {
         if let Some(current) = &self.current {
             current.retired.ask();
             self.live.session.flights.stop_all_but(&contents(&plan));
+            self.live.control.forgive();
         }
         self.generations += 1;
         let number = self.generations;
-        let (ready, plan, retired) = (Arc::new(ready), Arc::new(plan), Stop::default());
+        let (plan, retired) = (Arc::new(plan), Stop::default());
         self.current = Some(Generation {
             number,
             ready: Arc::clone(&ready),
@@ -255,17 +331,22 @@ impl<'s, 'a: 's> Watching<'s, 'a> {
         let (live, news) = (self.live, self.news.clone());
         scope.spawn(move || {
             let (session, events, stop) = (live.session, live.events.clone(), live.stop.clone());
-            let run = Run { ready: &ready, session, before, events, stop, retired, options: live.options };
+            let (control, options) = (live.control.clone(), live.options);
+            let run = Run { ready: &ready, session, before, events, stop, control, retired, options };
             let started = Instant::now();
             if number == 1 {
                 run.tell_start();
             }
-            run.events.emit(Event::Plan { nodes: plan.nodes.clone() });
+            run.tell_plan(&plan);
             let status = run.execute_plan(&plan, started).status;
             // A loop that is gone has been told to stop.
             let _ = news.send(News::Ended(number, status));
         });
     }
+}
+
+fn has_other_text(ready: &Ready<'_>, current: &Generation<'_>) -> bool {
+    ready.graph.document.text != current.ready.graph.document.text
 }
 
 /// What decides what a graph's nodes read. Where a node cannot tell, because a file is missing or half written, whatever
@@ -294,5 +375,7 @@ fn contents(plan: &Plan) -> HashSet<Digest> {
     plan.steps.iter().filter_map(|step| step.content).collect()
 }
 
+#[cfg(test)]
+mod again_tests;
 #[cfg(test)]
 mod tests;

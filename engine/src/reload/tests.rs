@@ -12,20 +12,21 @@ use crate::{Device, Document, Dtype, Project, Record, Settings, read_ron};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A graph that is edited while it runs, seen from its events.
-struct Edited<'a> {
-    path: &'a Path,
+pub(super) struct Edited<'a> {
+    pub path: &'a Path,
+    pub control: Control,
     events: Receiver<Record>,
-    seen: Vec<Event>,
+    pub seen: Vec<Event>,
 }
 
 impl Edited<'_> {
     /// Saves the graph as most programs do: into the file itself.
-    fn save(&self, nodes: &str) {
+    pub fn save(&self, nodes: &str) {
         std::fs::write(self.path, text(nodes)).unwrap();
     }
 
     /// Waits for an event; gives the words of everything up to it.
-    fn until(&mut self, is_it: impl Fn(&Event) -> bool) -> Vec<String> {
+    pub fn until(&mut self, is_it: impl Fn(&Event) -> bool) -> Vec<String> {
         let mut told = Vec::new();
         let end = Instant::now() + PATIENCE;
         loop {
@@ -44,7 +45,7 @@ impl Edited<'_> {
     }
 
     /// The words up to the end of a run. Nodes that may run side by side are told in the order of their names.
-    fn until_finished(&mut self) -> Vec<String> {
+    pub fn until_finished(&mut self) -> Vec<String> {
         let mut told = self.until(|event| matches!(event, Event::RunFinished { .. }));
         let name =
             |word: &String| word.strip_prefix("ran ").or(word.strip_prefix("kept ")).map(str::to_owned);
@@ -54,7 +55,7 @@ impl Edited<'_> {
         told
     }
 
-    fn until_started(&mut self, name: &str) -> Vec<String> {
+    pub fn until_started(&mut self, name: &str) -> Vec<String> {
         self.until(|event| matches!(event, Event::NodeStarted { node, .. } if node == name))
     }
 }
@@ -91,13 +92,24 @@ impl Drop for AskAtEnd {
 
 /// Runs a graph that is edited by a test.
 fn edited(nodes: &str, allow: impl Fn(&Change) -> bool + Sync, test: impl FnOnce(&mut Edited<'_>)) {
+    live(nodes, true, Wanted::default(), allow, test);
+}
+
+/// Runs a graph that a test steers, and edits if it is watched.
+pub(super) fn live(
+    nodes: &str,
+    is_watched: bool,
+    wanted: Wanted,
+    allow: impl Fn(&Change) -> bool + Sync,
+    test: impl FnOnce(&mut Edited<'_>),
+) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("graph.ron");
     std::fs::write(&path, text(nodes)).unwrap();
     let settings = Settings { device: Device::Cpu, dtype: Dtype::F32 };
     let session = Session::new(registry(), settings, Project::at(folder.path())).with_store();
     let (events, receiver) = Events::channel();
-    let stop = Stop::default();
+    let (stop, control) = (Stop::default(), Control::default());
     let live = Live {
         session: &session,
         read: &|| match std::fs::read_to_string(&path) {
@@ -105,18 +117,20 @@ fn edited(nodes: &str, allow: impl Fn(&Change) -> bool + Sync, test: impl FnOnce
             Err(error) => Err(vec![Diagnostic::error(error.to_string())]),
         },
         files: vec![path.clone()],
-        wanted: Wanted::default(),
+        wanted,
         before: &Before::nothing,
         allow: &allow,
         events,
         stop: stop.clone(),
+        control: control.clone(),
         options: Options { keep_results: false, ..options(2) },
+        is_watched,
         poll: None,
     };
     thread::scope(|scope| {
         let running = scope.spawn(move || live.run().unwrap());
         let ending = AskAtEnd(stop);
-        test(&mut Edited { path: &path, events: receiver, seen: Vec::new() });
+        test(&mut Edited { path: &path, control, events: receiver, seen: Vec::new() });
         drop(ending);
         running.join().unwrap();
     });

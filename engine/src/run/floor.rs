@@ -1,8 +1,8 @@
 //! Where the workers meet: what is ready, what is done, what is still needed.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
-use std::sync::atomic::AtomicBool;
+use std::collections::{BinaryHeap, HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::Run;
@@ -45,6 +45,8 @@ pub(super) struct State {
     pub finished: usize,
     pub failed: usize,
     pub skipped: usize,
+    /// Those of the skipped that somebody cancelled by hand.
+    pub cancelled: HashSet<usize>,
     /// The first node that failed: after it, no node starts, unless the run keeps going.
     first_failure: Option<usize>,
 }
@@ -55,6 +57,22 @@ pub(super) enum End {
     Finished(Digest),
     Failed,
     Skipped,
+    /// Somebody cancelled it by hand.
+    Cancelled,
+}
+
+/// Why a node is skipped.
+pub(super) enum Why {
+    /// Somebody cancelled it by hand.
+    Cancelled,
+    /// Something else was, or failed: in words.
+    Because(String),
+}
+
+impl Why {
+    pub fn run_was_cancelled() -> Self {
+        Self::Because("the run was cancelled".to_owned())
+    }
 }
 
 impl<'a> Floor<'a> {
@@ -81,6 +99,7 @@ impl<'a> Floor<'a> {
             finished: 0,
             failed: 0,
             skipped: 0,
+            cancelled: HashSet::new(),
             first_failure: None,
         };
         let floor = Self {
@@ -144,16 +163,21 @@ impl<'a> Floor<'a> {
         }
     }
 
-    pub fn reason_to_skip(&self, at: usize) -> Option<String> {
+    pub fn reason_to_skip(&self, at: usize) -> Option<Why> {
         let state = self.lock();
         if let Some(upstream) = state.blocked_by[at] {
-            return Some(format!("it reads `{}`, which gave no result", self.nodes[upstream].name()));
+            let was_cancelled = state.cancelled.contains(&upstream);
+            let what = if was_cancelled { "was cancelled by hand" } else { "gave no result" };
+            return Some(Why::Because(format!("it reads `{}`, which {what}", self.nodes[upstream].name())));
         }
         if self.run.stop.asked() {
-            return Some("the run was cancelled".to_owned());
+            return Some(Why::run_was_cancelled());
+        }
+        if self.run.control.has_cancelled(self.nodes[at].name()) {
+            return Some(Why::Cancelled);
         }
         let failed = state.first_failure.filter(|_| !self.run.options.keep_going)?;
-        Some(format!("`{}` failed before", self.nodes[failed].name()))
+        Some(Why::Because(format!("`{}` failed before", self.nodes[failed].name())))
     }
 
     /// The digest of a node's result, once it has one.
@@ -181,12 +205,17 @@ impl<'a> Floor<'a> {
                 state.finished += 1;
                 state.digests.insert(self.nodes[at].name().to_owned(), digest);
                 state.results[at] = Some(digest);
+                self.steps[at].is_made.store(true, Ordering::Relaxed);
             }
             End::Failed => {
                 state.failed += 1;
                 state.first_failure.get_or_insert(at);
             }
             End::Skipped => state.skipped += 1,
+            End::Cancelled => {
+                state.skipped += 1;
+                state.cancelled.insert(at);
+            }
         }
         for &reader in &self.downstreams[at] {
             if !succeeded {

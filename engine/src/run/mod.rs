@@ -2,10 +2,11 @@
 //!
 //! `floor` is where workers meet: what is ready, what is done. `step` is what a worker does with one node: find its
 //! result, wait for whoever makes it, or run it. Neither knows what a node does, and what happens is told only through
-//! events.
+//! events. `values` has what flows on the wires.
 
 mod floor;
 mod step;
+mod values;
 
 use std::collections::HashMap;
 use std::thread;
@@ -14,7 +15,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use floor::{Floor, State};
 
 use crate::plan::{Before, Plan};
-use crate::{Digest, Event, Events, Output, Ready, Session, Status, Stop};
+use crate::{Control, Digest, Event, Events, Output, Ready, Session, Status, Stop};
 
 /// Room for the deepest recursion of a node; only what is used is ever committed.
 const STACK_BYTES: usize = 64 << 20;
@@ -31,6 +32,8 @@ pub struct Run<'a> {
     pub events: Events,
     /// Who may stop it.
     pub stop: Stop,
+    /// Who steers it meanwhile.
+    pub control: Control,
     /// Who may take its place: nothing more starts then, and what runs for nobody else was stopped already.
     pub retired: Stop,
     /// How it goes about it.
@@ -67,6 +70,7 @@ impl<'a> Run<'a> {
             before: Before::nothing(),
             events: Events::silent(),
             stop: Stop::default(),
+            control: Control::default(),
             retired: Stop::default(),
             options: Options { jobs: 1, keep_going: false, keep_results: true },
         }
@@ -76,8 +80,9 @@ impl<'a> Run<'a> {
     pub fn execute(&self) -> Outcome {
         let started = Instant::now();
         self.tell_start();
+        let _telling = self.control.tell_pauses(&self.events);
         let plan = self.ready.plan(self.session, &self.before, &self.events, &self.stop);
-        self.events.emit(Event::Plan { nodes: plan.nodes.clone() });
+        self.tell_plan(&plan);
         self.execute_plan(&plan, started)
     }
 
@@ -110,13 +115,18 @@ impl<'a> Run<'a> {
         });
     }
 
+    pub(crate) fn tell_plan(&self, plan: &Plan) {
+        self.events.emit(Event::Plan { nodes: plan.told_of(&self.ready.graph) });
+    }
+
     fn tell_end(&self, floor: Floor<'_>, started: Instant) -> Outcome {
         let (state, results) = floor.into_end();
-        let State { finished, failed, skipped, digests, .. } = state;
+        let State { finished, failed, skipped, cancelled, digests, .. } = state;
         let status = match () {
             () if self.retired.asked() => Status::Cancelled,
             () if failed > 0 && finished > 0 && self.options.keep_going => Status::Partial,
             () if failed > 0 => Status::Failed,
+            () if !cancelled.is_empty() && finished > 0 && !self.stop.asked() => Status::Partial,
             () if skipped > 0 => Status::Cancelled,
             () => Status::Done,
         };
@@ -128,6 +138,8 @@ impl<'a> Run<'a> {
     }
 }
 
+#[cfg(test)]
+mod control_tests;
 #[cfg(test)]
 mod crash_tests;
 #[cfg(test)]

@@ -9,9 +9,11 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 
-use super::floor::{End, Floor};
+use super::Run;
+use super::floor::{End, Floor, Why};
 use crate::context::{Outputs, Purpose};
-use crate::flight::{Boarding, Landed};
+use crate::control::Reins;
+use crate::flight::{Boarding, Landed, Passenger, Pilot};
 use crate::plan::{files_now, why_missing};
 use crate::store::{Cost, Entry, Found, is_read_only};
 use crate::{
@@ -20,38 +22,58 @@ use crate::{
 };
 
 /// A node's content key with what it is made from.
-struct Keyed {
-    key: Digest,
+pub(super) struct Keyed {
+    pub key: Digest,
     parts: KeyParts,
 }
 
 /// What a node gave, and what a person was told meanwhile.
-struct Ran {
-    output: Output,
+pub(super) struct Ran {
+    pub output: Output,
     warnings: Vec<(String, Option<String>)>,
     cost: Cost,
 }
 
 impl Floor<'_> {
     pub fn step(&self, at: usize) -> End {
-        if self.run.retired.asked() {
-            return End::Skipped;
-        }
-        match self.reason_to_skip(at) {
-            Some(because) => self.skipped(at, because),
-            None => self.resolve(at),
-        }
+        self.held_back(at).unwrap_or_else(|| self.resolve(at))
     }
 
-    fn skipped(&self, at: usize, because: String) -> End {
+    /// Waits while the run is paused; how the node ends, if it is not to start.
+    fn held_back(&self, at: usize) -> Option<End> {
+        let Run { stop, retired, control, .. } = self.run;
+        // What will not run anyway is told during a pause too.
+        if self.reason_to_skip(at).is_none() {
+            control.hold(self.nodes[at].name(), || stop.asked() || retired.asked());
+        }
+        if retired.asked() {
+            return Some(End::Skipped);
+        }
+        self.reason_to_skip(at).map(|why| self.skipped(at, why))
+    }
+
+    fn skipped(&self, at: usize, why: Why) -> End {
+        let (because, end) = match why {
+            Why::Cancelled => ("it was cancelled by hand".to_owned(), End::Cancelled),
+            Why::Because(because) => (because, End::Skipped),
+        };
         if !self.run.retired.asked() {
             self.run.events.emit(Event::NodeSkipped { node: self.name(at), because });
         }
-        End::Skipped
+        end
     }
 
-    fn name(&self, at: usize) -> String {
+    pub(super) fn name(&self, at: usize) -> String {
         self.nodes[at].name().to_owned()
+    }
+
+    fn is_cancelled(&self, at: usize) -> bool {
+        self.run.control.has_cancelled(self.nodes[at].name())
+    }
+
+    /// Who may hold a node or stop it.
+    fn reins<'s>(&'s self, at: usize, stop: &'s Stop) -> Reins<'s> {
+        Reins { stop, control: &self.run.control, node: self.nodes[at].name() }
     }
 
     fn resolve(&self, at: usize) -> End {
@@ -60,29 +82,37 @@ impl Floor<'_> {
             return end;
         }
         let flight = self.flight_key(at, keyed.key);
+        let Run { session, stop, retired, .. } = self.run;
+        let is_cancelled = || self.is_cancelled(at);
+        let passenger = Passenger { node: self.nodes[at].name(), stop, retired, is_cancelled: &is_cancelled };
         loop {
-            match self.run.session.flights.board(self.nodes[at].name(), flight, &self.run.stop) {
+            match session.flights.board(flight, &passenger) {
                 // A run that takes this one's place has looked at what runs already: nothing may start behind its back.
-                Boarding::First(_) if self.run.retired.asked() => return End::Skipped,
-                Boarding::First(pilot) => {
-                    // Whoever flew before may have filed it since.
-                    if let Some(end) = self.stored(at, &keyed) {
-                        return end;
-                    }
-                    self.tell_miss(at, &keyed);
-                    let ran = self.run_and_file(at, Some(&keyed), pilot.stop());
-                    let (landed, end) = self.told_end(at, ran);
-                    pilot.land(landed);
-                    return end;
-                }
+                Boarding::First(_) if retired.asked() => return End::Skipped,
+                Boarding::First(pilot) => return self.fly(at, &keyed, pilot),
                 Boarding::Joined(Landed::With(output)) => return self.joined(at, &keyed, output),
                 Boarding::Joined(Landed::Failed(diagnostic)) => return self.failed(at, *diagnostic),
-                Boarding::Joined(Landed::Stopped) if self.run.stop.asked() || self.run.retired.asked() => {
-                    return self.skipped(at, "the run was cancelled".to_owned());
+                // Whoever ran it was stopped or cancelled, and this node perhaps was not.
+                Boarding::Joined(Landed::Stopped) | Boarding::GivenUp => {
+                    if let Some(end) = self.held_back(at) {
+                        return end;
+                    }
                 }
-                Boarding::Joined(Landed::Stopped) => {}
             }
         }
+    }
+
+    /// Runs a node for all who ask for its key.
+    fn fly(&self, at: usize, keyed: &Keyed, pilot: Pilot<'_>) -> End {
+        // Whoever flew before may have filed it since.
+        if let Some(end) = self.stored(at, keyed) {
+            return end;
+        }
+        self.tell_miss(at, keyed);
+        let ran = self.run_and_file(at, Some(keyed), self.reins(at, pilot.stop()));
+        let (landed, end) = self.told_end(at, ran);
+        pilot.land(landed);
+        end
     }
 
     /// What nodes have to share to run once. An effect runs for itself: what it writes may say names, which no key has.
@@ -95,11 +125,11 @@ impl Floor<'_> {
 
     /// A node whose files could not be read for a key: it runs, and nothing is filed.
     fn run_without_key(&self, at: usize) -> End {
-        let ran = self.run_and_file(at, None, &self.run.stop);
+        let ran = self.run_and_file(at, None, self.reins(at, &self.run.stop));
         self.told_end(at, ran).1
     }
 
-    fn keyed(&self, at: usize) -> Option<Keyed> {
+    pub(super) fn keyed(&self, at: usize) -> Option<Keyed> {
         let results = self.results_above(at);
         let inputs = self.nodes[at].inputs_as(|name| results.get(name).copied())?;
         let key = self.steps[at].key_over(&inputs)?;
@@ -154,13 +184,18 @@ impl Floor<'_> {
         *self.values[at].lock().unwrap_or_else(PoisonError::into_inner) = Some(output);
     }
 
-    fn run_and_file(&self, at: usize, keyed: Option<&Keyed>, stop: &Stop) -> Result<(Output, f64)> {
+    pub(super) fn run_and_file(
+        &self,
+        at: usize,
+        keyed: Option<&Keyed>,
+        reins: Reins<'_>,
+    ) -> Result<(Output, f64)> {
         let node = self.nodes[at];
-        let inputs = self.inputs_of(at)?;
+        let inputs = self.inputs_of(at, reins)?;
         let kind = node.source.node_type.kind.to_owned();
         let key = keyed.map(|keyed| keyed.key);
         self.run.events.emit(Event::NodeStarted { node: self.name(at), kind, key });
-        let ran = self.call(at, &inputs, key, stop)?;
+        let ran = self.call(at, &inputs, key, reins)?;
         drop(inputs);
         match keyed {
             Some(keyed) if self.files_are_as_planned(at) => self.file(at, keyed, &ran)?,
@@ -208,7 +243,9 @@ impl Floor<'_> {
                 (Landed::With(output), End::Finished(digest))
             }
             Err(error) if error.downcast_ref::<Cancelled>().is_some() => {
-                (Landed::Stopped, self.skipped(at, "the run was cancelled".to_owned()))
+                let by_hand = self.is_cancelled(at) && !self.run.stop.asked();
+                let why = if by_hand { Why::Cancelled } else { Why::run_was_cancelled() };
+                (Landed::Stopped, self.skipped(at, why))
             }
             Err(error) => {
                 let diagnostic = Diagnostic::from_error(&error);
@@ -225,71 +262,14 @@ impl Floor<'_> {
         End::Failed
     }
 
-    /// The values on a node's wires, from memory, from the store, or made again.
-    fn inputs_of(&self, at: usize) -> Result<Outputs> {
-        let value = |&upstream: &usize| Ok((self.name(upstream), self.value(upstream)?));
-        self.upstreams[at].iter().map(value).collect()
-    }
-
-    /// The value of a node that has a result.
-    fn value(&self, at: usize) -> Result<Output> {
-        let mut slot = self.values[at].lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(output) = &*slot {
-            return Ok(output.clone());
-        }
-        let output = match self.loaded(at) {
-            Some(output) => output,
-            None => self.made_again(at)?,
-        };
-        if self.result(at).is_some_and(|digest| digest != output.digest) {
-            // What is stored of it is of no use to anybody.
-            let forget = |keyed: Keyed| self.run.session.store.as_ref()?.forget(&keyed.key).ok();
-            self.keyed(at).and_then(forget);
-            let message =
-                format!("`{}` gave another result than the one that was stored", self.nodes[at].name());
-            return Err(Problem::new(message)
-                .hint("a file behind it changed meanwhile, or it cannot be reproduced: run the graph again")
-                .into());
-        }
-        Ok(slot.insert(output).clone())
-    }
-
-    /// A stored value; one that is damaged is taken out of the store, and none.
-    fn loaded(&self, at: usize) -> Option<Output> {
-        let store = self.run.session.store.as_ref()?;
-        let key = self.keyed(at)?.key;
-        store.find(&key)?.bytes?;
-        let read = store.load(&key).and_then(|files| (self.nodes[at].source.node_type.from_files)(files));
-        match read {
-            Ok(output) => Some(output),
-            Err(error) => {
-                let message = format!("its stored result is damaged, and it runs again: {error:#}");
-                self.run.events.emit(Event::Warning { node: Some(self.name(at)), message, hint: None });
-                // Where it cannot be taken out, it will be found damaged again.
-                let _ = store.forget(&key);
-                None
-            }
-        }
-    }
-
-    /// A value that is not stored, made again. That a recipe is put together once more is not worth telling; that a
-    /// node runs is.
-    fn made_again(&self, at: usize) -> Result<Output> {
-        let describe = || format!("`{}` cannot be made again", self.nodes[at].name());
-        if self.nodes[at].source.node_type.nature == Nature::Instant {
-            let inputs = self.inputs_of(at)?;
-            let key = self.keyed(at).map(|keyed| keyed.key);
-            return Ok(self.call(at, &inputs, key, &self.run.stop).with_context(describe)?.output);
-        }
-        let ran = self.run_and_file(at, self.keyed(at).as_ref(), &self.run.stop).with_context(describe)?;
-        let (digest, seconds) = (ran.0.digest, ran.1);
-        let node = self.name(at);
-        self.run.events.emit(Event::NodeFinished { node, digest, seconds, peak_bytes: peak_bytes() });
-        Ok(ran.0)
-    }
-
     /// Calls the node, which holds the device meanwhile if it needs it; a panic in it becomes its error.
-    fn call(&self, at: usize, inputs: &Outputs, key: Option<Digest>, stop: &Stop) -> Result<Ran> {
+    pub(super) fn call(
+        &self,
+        at: usize,
+        inputs: &Outputs,
+        key: Option<Digest>,
+        reins: Reins<'_>,
+    ) -> Result<Ran> {
         let node: &GraphNode<'_> = self.nodes[at];
         let session = self.run.session;
         let _device = node
@@ -298,13 +278,16 @@ impl Floor<'_> {
             .holds_device
             .then(|| session.device.lock().unwrap_or_else(PoisonError::into_inner));
         let purpose = Purpose::Result { key, graph: &self.run.ready.graph };
-        let warnings = Mutex::default();
-        let cx = Cx { session, node: node.name(), inputs, events: &self.run.events, stop, purpose, warnings };
+        let (warnings, held) = (Mutex::default(), Mutex::default());
+        let events = &self.run.events;
+        let cx = Cx { session, node: node.name(), inputs, events, reins, purpose, warnings, held };
+        let _asking = self.run.control.running(node.name());
         let started = Instant::now();
         let result = catch_unwind(AssertUnwindSafe(|| node.source.node.run(&cx)));
         let output = result.unwrap_or_else(|panic| Err(panicked(panic.as_ref())))?;
         let flops = self.run.ready.estimates.get(node.name()).map(|estimate| estimate.flops);
-        let cost = Cost { seconds: started.elapsed().as_secs_f64(), peak_bytes: peak_bytes(), flops };
+        let seconds = started.elapsed().saturating_sub(cx.held()).as_secs_f64();
+        let cost = Cost { seconds, peak_bytes: peak_bytes(), flops };
         let warnings = cx.warnings.into_inner().unwrap_or_else(PoisonError::into_inner);
         Ok(Ran { output, warnings, cost })
     }
@@ -355,7 +338,7 @@ fn panicked(panic: &(dyn Any + Send)) -> anyhow::Error {
 
 /// The most memory that this process has held so far.
 #[cfg(unix)]
-fn peak_bytes() -> Option<u64> {
+pub(super) fn peak_bytes() -> Option<u64> {
     use nix::sys::resource::{UsageWho, getrusage};
     let resident = u64::try_from(getrusage(UsageWho::RUSAGE_SELF).ok()?.max_rss()).ok()?;
     // Linux counts in KiB, macOS in bytes.
@@ -363,6 +346,6 @@ fn peak_bytes() -> Option<u64> {
 }
 
 #[cfg(not(unix))]
-fn peak_bytes() -> Option<u64> {
+pub(super) fn peak_bytes() -> Option<u64> {
     None
 }

@@ -54,6 +54,8 @@ pub struct SourceNode<'r> {
     pub node_type: &'r NodeType,
     /// Where its kind stands.
     pub place: Place,
+    /// Where all of it stands: its kind and its fields.
+    pub body: Place,
     /// Where the value of each written field stands.
     pub fields: Vec<(String, Place)>,
     /// The node itself.

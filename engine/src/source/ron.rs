@@ -125,7 +125,9 @@ impl<'r> Reader<'_, 'r> {
         let node = (node_type.read_ron)(&spliced.text)
             .map_err(|error| vec![spliced.field_diagnostic(mistake(&error, &spliced.text), node_type)])?;
         let fields = spliced.fields.into_iter().map(|field| (field.name, field.value)).collect();
-        Ok(SourceNode { name: name.to_owned(), node_type, place, fields, node, calls: Vec::new() })
+        let written = &body[offset_in(body, outline.kind)..];
+        let body = self.place_of(written.trim_end());
+        Ok(SourceNode { name: name.to_owned(), node_type, place, body, fields, node, calls: Vec::new() })
     }
 
     fn refuse_overrides_of_nothing(&mut self, names: &HashMap<String, Place>) {

@@ -1,7 +1,7 @@
 //! `flow run GRAPH`: runs a graph without a screen, once or after every edit.
 
 use std::fs::File;
-use std::io::{BufWriter, stdout};
+use std::io::{BufWriter, Write, stdout};
 use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
 use std::time::Duration;
@@ -10,8 +10,8 @@ use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use flow_engine::runs::{self, RunFolder};
 use flow_engine::{
-    Diagnostic, Event, Events, Live, Lock, Options, Problem, Reader, Ready, Result, Run, Session, Status,
-    Stop,
+    Control, Diagnostic, Event, Events, Live, Lock, Options, Problem, Reader, Ready, Result, Run, Session,
+    Status, Stop,
 };
 
 use crate::command::lock::hold;
@@ -135,7 +135,9 @@ fn watch(arguments: &RunArguments, session: &Session, stop: Stop) -> Ending {
             allow: &|change| arguments.reload == Reload::Auto || ask::about(change, &stop),
             events: events.clone(),
             stop: stop.clone(),
+            control: Control::default(),
             options: arguments.options(),
+            is_watched: true,
             poll: arguments.poll,
         };
         let status = live.run().map_err(one)?;
@@ -214,7 +216,7 @@ impl RunArguments {
             let path = folder.path().join(runs::EVENTS);
             let name = path.display().to_string();
             let file = File::create(&path).with_context(|| format!("cannot write {name}")).map_err(one)?;
-            readers.push(Box::new(Ndjson::new(name, BufWriter::new(file))));
+            readers.push(Box::new(Ndjson::new(name, held_back(file))));
             readers
                 .extend(session.store.as_ref().map(|store| Box::new(folder.links(store)) as Box<dyn Reader>));
         }
@@ -244,12 +246,12 @@ impl RunArguments {
     fn programs(&self) -> Result<Vec<Box<dyn Reader>>> {
         let mut readers: Vec<Box<dyn Reader>> = Vec::new();
         if self.ui == Ui::Json {
-            readers.push(Box::new(Ndjson::new("standard output", stdout())));
+            readers.push(Box::new(Ndjson::new("standard output", held_back(stdout()))));
         }
         if let Some(path) = &self.events {
             let name = path.display().to_string();
             let file = File::create(path).with_context(|| format!("cannot write events to {name}"))?;
-            readers.push(Box::new(Ndjson::new(name, BufWriter::new(file))));
+            readers.push(Box::new(Ndjson::new(name, held_back(file))));
         }
         Ok(readers)
     }
@@ -262,6 +264,11 @@ impl RunArguments {
             Problem::new(format!("{} is the graph, and events would take its place", path.display()));
         Err(problem.hint("name another file").into())
     }
+}
+
+/// A stream that is handed many lines at once.
+fn held_back<W: Write>(out: W) -> BufWriter<W> {
+    BufWriter::with_capacity(1 << 16, out)
 }
 
 fn is_same_file(a: &Path, b: &Path) -> bool {

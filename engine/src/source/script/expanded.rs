@@ -8,7 +8,7 @@ use rhai::{Dynamic, ImmutableString};
 use serde_json::Value as Json;
 
 use super::builder::{MadeNode, Origin};
-use super::literal::{WrittenField, fields_of_call};
+use super::literal::{WrittenField, end_of_call, fields_of_call};
 use super::value::{Values, is_identifier, quoted};
 use crate::source::{Override, Source, SourceNode};
 use crate::{Diagnostic, Document, Place, Registry};
@@ -89,6 +89,7 @@ impl Expanded {
             node.calls = written.origin.functions.clone();
         }
         node.place = self.origin_of(&node.place);
+        node.body = whole_call(&node.place);
         for (_, place) in &mut node.fields {
             *place = self.origin_of(place);
         }
@@ -217,6 +218,12 @@ impl Writer<'_> {
         self.text.push_str(": ");
         start..end
     }
+}
+
+/// A call with its arguments.
+fn whole_call(call: &Place) -> Place {
+    let span = call.span.start..end_of_call(&call.document.text, call.span.end);
+    Place { document: Arc::clone(&call.document), span }
 }
 
 /// Where the fields of a call stand in the script.

@@ -26,6 +26,25 @@ pub(super) fn fields_of_call(text: &str, call: usize) -> Vec<WrittenField> {
     fields
 }
 
+/// Behind the arguments of the call whose name ends here; here, if there are none.
+pub(super) fn end_of_call(text: &str, name_end: usize) -> usize {
+    let opening = skip_blank(text, name_end);
+    if !text[opening..].starts_with('(') {
+        return name_end;
+    }
+    let mut at = opening + 1;
+    loop {
+        at = expression_end(text, at);
+        match text[at..].chars().next() {
+            Some(ends_argument) => at += ends_argument.len_utf8(),
+            None => return at,
+        }
+        if !text[..at].ends_with(',') {
+            return at;
+        }
+    }
+}
+
 /// Behind the `#{` that opens a map among the arguments from here on.
 fn map_start(text: &str, arguments: usize) -> Option<usize> {
     let mut at = arguments;
@@ -153,5 +172,14 @@ mod tests {
         assert_eq!(fields("K() #{ x: 1 }"), []);
         assert_eq!(fields("K(#{ x: "), [("x".to_owned(), String::new())]);
         assert_eq!(fields("K(#{ 7"), []);
+    }
+
+    #[test]
+    fn a_call_ends_behind_its_arguments() {
+        let rest = |text: &str| text[end_of_call(text, 1)..].to_owned();
+        assert_eq!(rest("K (a, f(1), #{ x: \")\", }, /* ) */).named(1)"), ".named(1)");
+        assert_eq!(rest("K; f(1)"), "; f(1)");
+        assert_eq!(rest("K()"), "");
+        assert_eq!(rest("K(a, "), "");
     }
 }

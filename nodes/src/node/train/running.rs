@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use flow_engine::{Cancelled, Cx, Result, file};
+use flow_engine::{Cancelled, Cx, Result, Wish, file};
 
 use super::super::ddim_sample::DDIMSample;
 use super::Train;
@@ -34,7 +34,7 @@ impl Running<'_> {
     pub fn finish(mut self, mut trainer: Trainer<'_>) -> Result<Adapter> {
         let (steps, cx) = (self.node.steps(), self.cx);
         self.go_on(&mut trainer, steps)?;
-        let (begun, first) = (Instant::now(), trainer.steps_taken());
+        let (begun, held, first) = (Instant::now(), cx.held(), trainer.steps_taken());
         let mut saved = first;
         while trainer.steps_taken() < steps {
             if let Err(stopped) = cx.progress(trainer.steps_taken(), steps, "step") {
@@ -45,12 +45,17 @@ impl Running<'_> {
             }
             let told = trainer.step()?;
             let step = trainer.steps_taken();
-            self.tell(told, step, begun.elapsed().as_secs_f64() / (step - first) as f64);
-            if step.is_multiple_of(self.node.checkpoint_every) || step == steps {
+            let busy = begun.elapsed().saturating_sub(cx.held().saturating_sub(held));
+            self.tell(told, step, busy.as_secs_f64() / (step - first) as f64);
+            let wishes = cx.wishes();
+            let is_due = step.is_multiple_of(self.node.checkpoint_every) || step == steps;
+            if is_due || wishes.contains(&Wish::Checkpoint) {
                 self.save(&trainer);
                 saved = step;
             }
-            if self.node.sample_every > 0 && (step.is_multiple_of(self.node.sample_every) || step == steps) {
+            let every = self.node.sample_every;
+            let is_due = every > 0 && (step.is_multiple_of(every) || step == steps);
+            if is_due || wishes.contains(&Wish::Sample) {
                 self.look_or_stop(&mut trainer, step, saved)?;
             }
         }
