@@ -123,7 +123,12 @@ pub(crate) enum Purpose<'a> {
     /// To have its graph checked: nothing large is read.
     Check,
     /// To give its result under this content key, if its files could be read for one.
-    Result { key: Option<Digest>, graph: &'a Graph<'a> },
+    Result {
+        key: Option<Digest>,
+        graph: &'a Graph<'a>,
+        /// How long another node's result took.
+        seconds: &'a (dyn Fn(&str) -> Option<f64> + Sync),
+    },
 }
 
 /// What a running node sees of the world.
@@ -197,6 +202,15 @@ impl Cx<'_> {
     pub fn key(&self) -> Option<Digest> {
         match self.purpose {
             Purpose::Result { key, .. } => key,
+            Purpose::Check => None,
+        }
+    }
+
+    /// How long it took to make what is on a wire, on the machine and in the run that made it; none where that is not
+    /// known, and while a graph is only checked. It is part of no result: only a node that runs every time may tell it.
+    pub fn seconds<T: Value>(&self, wire: &In<T>) -> Option<f64> {
+        match self.purpose {
+            Purpose::Result { seconds, .. } => seconds(wire.node()),
             Purpose::Check => None,
         }
     }

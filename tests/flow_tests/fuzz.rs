@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::root;
 
 /// Longer than anything takes.
-const SOON: Duration = Duration::from_secs(1);
+const SOON: Duration = Duration::from_secs(3);
 /// How many changed inputs a target is given.
 const CHANGED: usize = 2000;
 /// More memory than anything takes, in KiB.

@@ -19,6 +19,8 @@ pub(super) struct Floor<'a> {
     downstreams: Vec<Vec<usize>>,
     /// The values in memory: whoever needs one that is not there brings it from the store, or makes it again.
     pub values: Vec<Mutex<Option<Output>>>,
+    /// How long the nodes took that ran here.
+    pub seconds: Vec<Mutex<Option<f64>>>,
     /// Whether a person was told that nothing can be stored.
     pub is_told_read_only: AtomicBool,
     state: Mutex<State>,
@@ -104,6 +106,7 @@ impl<'a> Floor<'a> {
         };
         let floor = Self {
             values: nodes.iter().map(|_| Mutex::default()).collect(),
+            seconds: nodes.iter().map(|_| Mutex::default()).collect(),
             run,
             nodes,
             steps: &plan.steps,

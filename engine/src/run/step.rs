@@ -277,7 +277,8 @@ impl Floor<'_> {
             .node_type
             .holds_device
             .then(|| session.device.lock().unwrap_or_else(PoisonError::into_inner));
-        let purpose = Purpose::Result { key, graph: &self.run.ready.graph };
+        let seconds = |name: &str| self.seconds_of(name);
+        let purpose = Purpose::Result { key, graph: &self.run.ready.graph, seconds: &seconds };
         let (warnings, held) = (Mutex::default(), Mutex::default());
         let events = &self.run.events;
         let cx = Cx { session, node: node.name(), inputs, events, reins, purpose, warnings, held };
@@ -287,9 +288,19 @@ impl Floor<'_> {
         let output = result.unwrap_or_else(|panic| Err(panicked(panic.as_ref())))?;
         let flops = self.run.ready.estimates.get(node.name()).map(|estimate| estimate.flops);
         let seconds = started.elapsed().saturating_sub(cx.held()).as_secs_f64();
+        *self.seconds[at].lock().unwrap_or_else(PoisonError::into_inner) = Some(seconds);
         let cost = Cost { seconds, peak_bytes: peak_bytes(), flops };
         let warnings = cx.warnings.into_inner().unwrap_or_else(PoisonError::into_inner);
         Ok(Ran { output, warnings, cost })
+    }
+
+    /// How long a node took: here, or when its stored result was made.
+    fn seconds_of(&self, name: &str) -> Option<f64> {
+        let at = self.nodes.iter().position(|node| node.name() == name)?;
+        let here = *self.seconds[at].lock().unwrap_or_else(PoisonError::into_inner);
+        let stored =
+            || Some(self.run.session.store.as_ref()?.entry(&self.keyed(at)?.key).ok()??.cost.seconds);
+        here.or_else(stored)
     }
 
     /// Files a result. A store that nobody may write to costs running the node again next time; a full one is an error.

@@ -1,4 +1,4 @@
-//! `AdapterReport`: how large adapters are.
+//! `AdapterReport`: how large adapters are, and how long they took.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::report::{Cell, Report};
 /// Tell how large adapters are: layers, parameters, and bytes of their tensors as they are stored, as in the paper's tables 3
 /// and 5.
 ///
-/// How long a training took is no part of its result; a run's events say it, and `flow replay` shows them.
+/// The seconds are those that making each took on the machine that did, since it was last resumed.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AdapterReport {
@@ -27,7 +27,7 @@ pub struct AdapterReport {
 }
 
 fn title() -> String {
-    "Sizes of adapters".to_owned()
+    "Adapters: sizes and training times".to_owned()
 }
 
 impl Node for AdapterReport {
@@ -53,19 +53,21 @@ impl Node for AdapterReport {
         let row = |(i, wire): (usize, &In<Adapter>)| {
             let adapter = cx.input(wire)?;
             let name = self.names.as_ref().map_or(wire.node(), |names| &names[i]);
-            Ok(row(name, &adapter))
+            Ok(row(name, &adapter, cx.seconds(wire)))
         };
         Ok(Report {
             title: self.title.clone(),
             notes: Vec::new(),
             settings: BTreeMap::new(),
-            columns: ["adapter", "method", "layers", "parameters", "bytes"].map(str::to_owned).to_vec(),
+            columns: ["adapter", "method", "layers", "parameters", "bytes", "seconds"]
+                .map(str::to_owned)
+                .to_vec(),
             rows: self.adapters.iter().enumerate().map(row).collect::<Result<_>>()?,
         })
     }
 }
 
-fn row(name: &str, adapter: &Adapter) -> Vec<Cell> {
+fn row(name: &str, adapter: &Adapter, seconds: Option<f64>) -> Vec<Cell> {
     let steps = adapter.steps();
     let kinds: Vec<_> = steps.iter().map(|single| single.kind()).collect();
     let shapes = || steps.iter().flat_map(|single| single.files().shapes());
@@ -75,5 +77,6 @@ fn row(name: &str, adapter: &Adapter) -> Vec<Cell> {
         Cell::Count(steps.iter().map(|single| single.layers().len()).sum()),
         Cell::Count(shapes().map(|(_, shape)| shape.iter().product::<usize>()).sum()),
         Cell::Count(steps.iter().map(|single| single.files().stored_bytes()).sum()),
+        seconds.map_or(Cell::None, Cell::Number),
     ]
 }
