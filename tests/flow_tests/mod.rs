@@ -5,6 +5,7 @@ mod broken_adapters;
 mod broken_graphs;
 mod broken_models;
 mod commands;
+mod dash;
 mod evaluate;
 mod events;
 mod fuzz;
@@ -17,6 +18,7 @@ mod saving;
 mod scripts;
 mod store;
 mod survey;
+mod tmux;
 mod train;
 
 use std::path::{Path, PathBuf};

@@ -5,6 +5,7 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)] // they panic where nobody reads any more
 
 mod command;
+mod dashboard;
 mod open;
 mod show;
 
@@ -25,6 +26,8 @@ struct Arguments {
 enum Verb {
     /// Run a graph.
     Run(command::run::RunArguments),
+    /// Run a graph on a screen, show a run again, or look at the run of another process.
+    Dash(command::dash::DashArguments),
     /// Find every mistake of a graph without reading any weights.
     Check(command::check::CheckArguments),
     /// Say what would run, why, and how long it will take.
@@ -117,6 +120,7 @@ fn main() -> ExitCode {
     settle_memory();
     let result = match Arguments::parse().verb {
         Verb::Run(arguments) => command::run::run(&arguments),
+        Verb::Dash(arguments) => command::dash::dash(arguments),
         Verb::Check(arguments) => command::check::check(&arguments),
         Verb::Plan(arguments) => command::plan::plan(&arguments),
         Verb::Explain(arguments) => command::explain::explain(&arguments),

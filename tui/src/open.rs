@@ -16,8 +16,9 @@ use flow_engine::{
 pub struct GraphArguments {
     /// The graph: a `.ron` file, or a `.rhai` script that makes one.
     pub graph: PathBuf,
-    /// Set a field of a node, or a parameter of a script; the value is read as RON. May be given several times.
-    #[arg(long = "set", value_name = "NODE.FIELD=VALUE", value_parser = parsed::<Override>)]
+    /// Set a field of a node, or a parameter of a script; the value is read as RON,
+    /// and the text of a parameter needs no quotes. May be given several times.
+    #[arg(long = "set", value_name = "NODE.FIELD=VALUE", value_parser = parsed_override)]
     pub overrides: Vec<Override>,
 }
 
@@ -73,6 +74,11 @@ pub struct Auto<T>(pub Option<T>);
 
 fn auto_or<T: FromStr<Err = Problem>>(text: &str) -> Result<Auto<T>, String> {
     if text == "auto" { Ok(Auto(None)) } else { parsed(text).map(|value| Auto(Some(value))) }
+}
+
+/// Reads what is changed in a graph.
+pub fn parsed_override(text: &str) -> Result<Override, String> {
+    parsed(text)
 }
 
 /// Reads an argument; a problem is told with its hint.

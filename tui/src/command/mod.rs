@@ -3,6 +3,7 @@
 pub mod check;
 pub mod completions;
 pub mod dag;
+pub mod dash;
 pub mod diff;
 pub mod expand;
 pub mod explain;

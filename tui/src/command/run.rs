@@ -1,4 +1,4 @@
-//! `flow run GRAPH`: runs a graph without a screen, once or after every edit.
+//! `flow run GRAPH`: runs a graph, once or after every edit.
 
 use std::fs::File;
 use std::io::{BufWriter, Write, stdout};
@@ -16,6 +16,8 @@ use flow_engine::{
 
 use crate::command::lock::hold;
 use crate::command::plan::planned;
+use crate::dashboard::Scope;
+use crate::dashboard::driver::{Dashboard, World, can_be_shown};
 use crate::open::{GraphArguments, SettingsArguments, StoreArguments, WantedArguments, one};
 
 use crate::show::ndjson::Ndjson;
@@ -26,46 +28,48 @@ use crate::{Ending, Exit};
 #[derive(Args)]
 pub struct RunArguments {
     #[command(flatten)]
-    graph: GraphArguments,
+    pub(super) graph: GraphArguments,
     #[command(flatten)]
-    settings: SettingsArguments,
+    pub(super) settings: SettingsArguments,
     #[command(flatten)]
-    store: StoreArguments,
+    pub(super) store: StoreArguments,
     #[command(flatten)]
-    wanted: WantedArguments,
+    pub(super) wanted: WantedArguments,
     /// Let what does not depend on a failed node still run; the exit code is then 4.
     #[arg(short, long)]
-    keep_going: bool,
+    pub(super) keep_going: bool,
     /// Only say what would run, as `flow plan` does.
     #[arg(long)]
-    dry_run: bool,
+    pub(super) dry_run: bool,
     /// Refuse to run if anything is not as the lock beside the graph says; `flow lock` writes it.
     #[arg(long)]
-    locked: bool,
+    pub(super) locked: bool,
     /// Run again whenever the graph or a file that it reads is saved, until Ctrl-C.
     #[arg(long, conflicts_with_all = ["dry_run", "locked"])]
-    watch: bool,
+    pub(super) watch: bool,
     /// With `--watch`: whether a saved edit takes effect at once, or asks first if a running node would stop.
     #[arg(long, value_enum, default_value = "auto", requires = "watch")]
-    reload: Reload,
+    pub(super) reload: Reload,
     /// With `--watch`: look at the files so often, for network file systems that do not tell of edits.
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, requires = "watch")]
-    poll: Option<Duration>,
+    pub(super) poll: Option<Duration>,
     /// How the run is shown. `auto` is plain: bars on a terminal, lines elsewhere.
     #[arg(long, value_enum, default_value = "auto")]
-    ui: Ui,
+    pub(super) ui: Ui,
     /// Also write every event to this file, one JSON object per line.
     #[arg(long, value_name = "PATH")]
-    events: Option<PathBuf>,
+    pub(super) events: Option<PathBuf>,
     /// How many nodes may run at the same time; as many as there are processors, if not given.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-    jobs: Option<u16>,
+    pub(super) jobs: Option<u16>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Ui {
+pub(super) enum Ui {
     /// Plain.
     Auto,
+    /// The dashboard, as `flow dash` shows it; plain where it cannot be shown.
+    Tui,
     /// Bars on a terminal, lines elsewhere, both on standard error.
     Plain,
     /// One JSON object per event on standard output.
@@ -74,8 +78,15 @@ enum Ui {
     None,
 }
 
+/// What a run is held by.
+#[derive(Clone)]
+struct Reins {
+    stop: Stop,
+    control: Control,
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Reload {
+pub(super) enum Reload {
     /// At once.
     Auto,
     /// Ask on the terminal.
@@ -84,13 +95,16 @@ enum Reload {
 
 pub fn run(arguments: &RunArguments) -> Ending {
     let stop = Stop::default();
-    stop_on_ctrl_c(stop.clone()).map_err(one)?;
+    // A screen hears signals itself.
+    if !arguments.has_screen() {
+        stop_on_ctrl_c(stop.clone()).map_err(one)?;
+    }
     arguments.refuse_events_over_the_graph().map_err(one)?;
     let session = match arguments.graph.session_with(&arguments.settings, &arguments.store) {
         Ok(session) => session,
         Err(problems) => return arguments.rejected(problems),
     };
-    if arguments.watch {
+    if arguments.watch || arguments.is_steered() {
         return watch(arguments, &session, stop);
     }
     match arguments.ready(&session) {
@@ -106,26 +120,28 @@ pub fn run(arguments: &RunArguments) -> Ending {
 fn once(arguments: &RunArguments, ready: &Ready<'_>, session: &Session, stop: Stop) -> Ending {
     let folder = arguments.folder(session);
     let before = arguments.graph.before(session, folder.as_ref().map(|folder| folder.path().to_path_buf()));
-    arguments.told(session, folder.as_ref(), |events| {
-        let options = arguments.options();
-        let run =
-            Run { before, events: events.clone(), stop: stop.clone(), options, ..Run::new(ready, session) };
+    let reins = Reins { stop, control: Control::default() };
+    arguments.told(session, folder.as_ref(), &reins, |events| {
+        let (told, options) = (events.clone(), arguments.options());
+        let Reins { stop, control } = reins.clone();
+        let run = Run { before, events: told, stop, control, options, ..Run::new(ready, session) };
         let outcome = run.execute();
         if let Some(folder) = &folder {
             // After the run, what it downloaded is there to be locked too.
-            tell_if_not_written(write_down(folder, ready, session, &stop), events);
+            tell_if_not_written(write_down(folder, ready, session, &reins.stop), events);
         }
         Ok(exit(outcome.status))
     })
 }
 
 fn watch(arguments: &RunArguments, session: &Session, stop: Stop) -> Ending {
-    if arguments.reload == Reload::Ask && !ask::is_possible() {
-        let problem = Problem::new("`--reload ask` needs a terminal to ask on");
+    if arguments.reload == Reload::Ask && (arguments.has_screen() || !ask::is_possible()) {
+        let problem = Problem::new("`--reload ask` needs a terminal to ask on, without the dashboard");
         return Err(one(problem.hint("leave it out, and edits take effect at once").into()));
     }
     let folder = arguments.folder(session);
-    arguments.told(session, folder.as_ref(), |events| {
+    let reins = Reins { stop: stop.clone(), control: Control::default() };
+    arguments.told(session, folder.as_ref(), &reins, |events| {
         let live = Live {
             session,
             read: &|| arguments.graph.source(session),
@@ -135,9 +151,9 @@ fn watch(arguments: &RunArguments, session: &Session, stop: Stop) -> Ending {
             allow: &|change| arguments.reload == Reload::Auto || ask::about(change, &stop),
             events: events.clone(),
             stop: stop.clone(),
-            control: Control::default(),
+            control: reins.control.clone(),
             options: arguments.options(),
-            is_watched: true,
+            is_watched: arguments.watch,
             poll: arguments.poll,
         };
         let status = live.run().map_err(one)?;
@@ -208,10 +224,12 @@ impl RunArguments {
         &self,
         session: &Session,
         folder: Option<&RunFolder>,
+        reins: &Reins,
         act: impl FnOnce(&Events) -> Ending,
     ) -> Ending {
         let mut readers = self.programs().map_err(one)?;
-        readers.extend(self.people());
+        let dashboard = self.dashboard(session, reins).map_err(one)?;
+        readers.extend(dashboard.as_ref().map(Dashboard::reader).or_else(|| self.people()));
         if let Some(folder) = folder {
             let path = folder.path().join(runs::EVENTS);
             let name = path.display().to_string();
@@ -224,6 +242,7 @@ impl RunArguments {
         let ending = act(&events);
         drop(events);
         let unread = reading.join().unwrap_or_default();
+        dashboard.into_iter().for_each(Dashboard::wait);
         match ending {
             Ok(Exit::Done) if !unread.is_empty() => {
                 unread.iter().for_each(|error| diagnostics::print(&[Diagnostic::from_error(error)]));
@@ -233,10 +252,28 @@ impl RunArguments {
         }
     }
 
+    /// Whether the run is shown on a screen.
+    fn has_screen(&self) -> bool {
+        self.ui == Ui::Tui && !self.dry_run && can_be_shown().is_ok()
+    }
+
+    /// Whether somebody may have nodes run again. What is held to a lock runs once, as it is.
+    fn is_steered(&self) -> bool {
+        self.has_screen() && !self.locked
+    }
+
+    /// The screen, if there is to be one.
+    fn dashboard(&self, session: &Session, reins: &Reins) -> Result<Option<Dashboard>> {
+        let Reins { stop, control } = reins.clone();
+        let store = session.store.as_ref().map(|store| store.root().to_path_buf());
+        let world = World { scope: Scope::Own, stop, control, store };
+        self.has_screen().then(|| Dashboard::open(world)).transpose()
+    }
+
     /// Whoever shows the run to a person.
     fn people(&self) -> Option<Box<dyn Reader>> {
         match self.ui {
-            Ui::Auto | Ui::Plain => Some(Box::new(Plain::new())),
+            Ui::Auto | Ui::Tui | Ui::Plain => Some(Box::new(Plain::new())),
             Ui::Json => None,
             Ui::None => Some(Box::new(diagnostics::FailuresOnly)),
         }
