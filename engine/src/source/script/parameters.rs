@@ -76,12 +76,15 @@ impl Parameters {
     }
 }
 
-/// A given value, of the type that the default has.
+/// A given value, of the type that the default has. Where that is text, it needs no quotes.
 fn value_of(set: &Override, default: Option<&Dynamic>) -> Result<Dynamic, Box<Diagnostic>> {
     let refused = |takes: &str| {
         let message = format!("the parameter `{}` takes {takes}", set.field);
         Box::new(Diagnostic::error(message).at(set.value_place()))
     };
+    if default.is_some_and(Dynamic::is_string) && !is_quoted(set.value()) {
+        return Ok(set.value().trim().to_owned().into());
+    }
     let value: ron::Value = ron::from_str(set.value()).map_err(|error| refused(&error.code.to_string()))?;
     let value = dynamic(value).ok_or_else(|| refused("text, numbers, true or false, and lists of them"))?;
     let Some(default) = default.filter(|default| !default.is_unit()) else { return Ok(value) };
@@ -100,8 +103,15 @@ fn value_of(set: &Override, default: Option<&Dynamic>) -> Result<Dynamic, Box<Di
         "f64" => "a number",
         "bool" => "true or false",
         "array" => "a list, in square brackets",
-        _ => "text, in quotes that the shell must keep",
+        _ => "text",
     }))
+}
+
+/// Whether somebody has written RON's text: `"a"`, or `r#"a"#`.
+fn is_quoted(value: &str) -> bool {
+    let value = value.trim_start();
+    let after_raw = value.strip_prefix('r').map(|rest| rest.trim_start_matches('#'));
+    after_raw.unwrap_or(value).starts_with('"')
 }
 
 /// A RON value in the types of scripts.

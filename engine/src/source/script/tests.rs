@@ -157,6 +157,17 @@ fn a_parameter_is_of_the_type_of_its_default_and_one_that_nobody_asks_for_is_ref
 }
 
 #[test]
+fn text_that_a_script_asks_for_needs_no_quotes() {
+    let script = "Give(#{ value: 5 }).named(param(\"name\", \"a\"));";
+    let named = |set: &str| made(script, &[set]);
+    assert_eq!(named("name=quick"), ["\"quick\": Give(value: 5)"]);
+    for quoted in ["name=\"1/40\"", "name=r\"1/40\"", "name=1/40"] {
+        assert_eq!(named(quoted), ["\"1/40\": Give(value: 5)"], "{quoted}");
+    }
+    assert!(!mistakes(script, &["name=\"quick"]).is_empty(), "a quote that is not closed");
+}
+
+#[test]
 fn all_mistakes_of_a_graph_are_told_at_once() {
     let script =
         "let a = Give(#{ value: 500 });\nlet s = a.Say();\nAdd(#{ numbers: [s], hwo: 1 });\nGive(#{});";
