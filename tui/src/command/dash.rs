@@ -172,8 +172,7 @@ fn on_a_screen(scope: Scope, tell: impl FnOnce(&Dashboard, &Stop) -> Result<()>)
     let world = World { scope, stop: stop.clone(), control: Control::default(), store };
     let dashboard = Dashboard::open(world)?;
     tell(&dashboard, &stop)?;
-    dashboard.wait();
-    Ok(Exit::Done)
+    Ok(if dashboard.wait() { Exit::Cancelled } else { Exit::Done })
 }
 
 /// Prints a run as another process makes it, until it is over or somebody is tired of it.

@@ -242,7 +242,10 @@ impl RunArguments {
         let ending = act(&events);
         drop(events);
         let unread = reading.join().unwrap_or_default();
-        dashboard.into_iter().for_each(Dashboard::wait);
+        if let Some(dashboard) = dashboard {
+            // The run itself says how it ended.
+            dashboard.wait();
+        }
         match ending {
             Ok(Exit::Done) if !unread.is_empty() => {
                 unread.iter().for_each(|error| diagnostics::print(&[Diagnostic::from_error(error)]));

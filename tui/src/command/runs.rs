@@ -46,12 +46,14 @@ pub fn runs(arguments: &RunsArguments) -> Ending {
 
 fn row(run: &PastRun) -> Vec<String> {
     let started = UNIX_EPOCH + Duration::try_from_secs_f64(run.time).unwrap_or_default();
-    let ended = run.end.map_or("no: it was killed, or goes on", |end| match end.status {
-        Status::Done => "done",
-        Status::Partial => "in part",
-        Status::Failed => "failed",
-        Status::Cancelled => "cancelled",
-    });
+    let ended = match run.end.map(|end| end.status) {
+        None if past::is_running(&run.path) => "no: it goes on",
+        None => "no: it was killed",
+        Some(Status::Done) => "done",
+        Some(Status::Partial) => "in part",
+        Some(Status::Failed) => "failed",
+        Some(Status::Cancelled) => "cancelled",
+    };
     vec![
         run.id(),
         humantime::format_rfc3339_seconds(started).to_string(),

@@ -24,6 +24,7 @@ mod tests;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
 
 use anyhow::Context as _;
@@ -58,6 +59,7 @@ pub struct World {
 pub struct Dashboard {
     stage: Arc<Stage>,
     showing: Option<JoinHandle<()>>,
+    asked: Arc<Asked>,
     _listening: Listening,
     _looking: Looking,
 }
@@ -77,10 +79,10 @@ impl Dashboard {
         let told = Arc::clone(&stage);
         let look = move |resources| told.tell(Message::Resources(resources));
         let looking = Looking::begin(Watched { store, is_own_process }, look)?;
-        let show = Show::new(Arc::clone(&stage), terminal, asked);
+        let show = Show::new(Arc::clone(&stage), terminal, Arc::clone(&asked));
         let showing = thread::Builder::new().name("dashboard".into()).spawn(move || show.run());
         let showing = Some(showing.context("cannot show the dashboard")?);
-        Ok(Self { stage, showing, _listening: listening, _looking: looking })
+        Ok(Self { stage, showing, asked, _listening: listening, _looking: looking })
     }
 
     /// Who hands it the run's events. When it is dropped, the run tells nothing more.
@@ -88,10 +90,12 @@ impl Dashboard {
         Box::new(Listener::new(Arc::clone(&self.stage)))
     }
 
-    /// Waits until somebody leaves the screen, and prints how the run ended below what was there before.
-    pub fn wait(mut self) {
+    /// Waits until somebody leaves the screen, and prints how the run ended below what was there before. Whether a
+    /// signal ended it.
+    pub fn wait(mut self) -> bool {
         self.join();
         self.stage.say_last_words();
+        self.asked.end.load(Ordering::SeqCst)
     }
 
     fn join(&mut self) {
