@@ -198,6 +198,7 @@ fn run_instantly(node: &GraphNode<'_>, session: &Session, inputs: &Outputs) -> R
         purpose: Purpose::Check,
         warnings: Mutex::default(),
         held: Mutex::default(),
+        before: Mutex::default(),
     };
     node.source.node.run(&cx)
 }

@@ -143,6 +143,8 @@ pub struct Cx<'a> {
     pub(crate) warnings: Mutex<Vec<(String, Option<String>)>>,
     /// How long the node was held.
     pub(crate) held: Mutex<Duration>,
+    /// Seconds that earlier runs gave to what the node makes.
+    pub(crate) before: Mutex<f64>,
 }
 
 impl Cx<'_> {
@@ -231,6 +233,17 @@ impl Cx<'_> {
             *self.held.lock().unwrap_or_else(PoisonError::into_inner) += held;
         }
         if self.reins.is_stopped() { Err(Cancelled.into()) } else { Ok(()) }
+    }
+
+    /// Says that what is made here was begun in earlier runs, and how many seconds they gave to it: they are part of what
+    /// the result costs.
+    pub fn took_before(&self, seconds: f64) {
+        *self.before.lock().unwrap_or_else(PoisonError::into_inner) = seconds;
+    }
+
+    /// What [`took_before`](Self::took_before) was told.
+    pub(crate) fn before(&self) -> f64 {
+        *self.before.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How long the node has been held by pauses: time in which it did nothing.

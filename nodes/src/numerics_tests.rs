@@ -11,15 +11,15 @@ use crate::registry;
 const MACHINE: &str = "c314f598d248";
 
 /// The version of the numerics that the digests are of.
-const NUMERICS: u32 = 1;
+const NUMERICS: u32 = 2;
 
 /// Per node of the graph, the first digits of its result's digest.
 const RESULTS: [(&str, &str); 6] = [
-    ("words", "5f5bca236191"),
-    ("latents", "e393d39452ec"),
-    ("plain", "2cc6f68fef63"),
-    ("lora", "3028090a2a1b"),
-    ("para", "1160a76d0f4d"),
+    ("words", "b9ab6d1a47e3"),
+    ("latents", "a862fcf0b5ff"),
+    ("plain", "0010eb770cc4"),
+    ("lora", "9e5cefc76229"),
+    ("para", "5ae00646c121"),
     ("report", "be3b557b5728"),
 ];
 

@@ -32,6 +32,8 @@ pub(super) struct Ran {
     pub output: Output,
     warnings: Vec<(String, Option<String>)>,
     cost: Cost,
+    /// How long it took now; what it costs may be more.
+    seconds: f64,
 }
 
 impl Floor<'_> {
@@ -202,7 +204,7 @@ impl Floor<'_> {
             Some(_) => self.tell_changed_meanwhile(at),
             None => {}
         }
-        Ok((ran.output, ran.cost.seconds))
+        Ok((ran.output, ran.seconds))
     }
 
     /// Whether the files of a node still have the bytes that its key says; and those of the instant nodes above it, whose
@@ -279,19 +281,20 @@ impl Floor<'_> {
             .then(|| session.device.lock().unwrap_or_else(PoisonError::into_inner));
         let seconds = |name: &str| self.seconds_of(name);
         let purpose = Purpose::Result { key, graph: &self.run.ready.graph, seconds: &seconds };
-        let (warnings, held) = (Mutex::default(), Mutex::default());
+        let (warnings, held, before) = (Mutex::default(), Mutex::default(), Mutex::default());
         let events = &self.run.events;
-        let cx = Cx { session, node: node.name(), inputs, events, reins, purpose, warnings, held };
+        let cx = Cx { session, node: node.name(), inputs, events, reins, purpose, warnings, held, before };
         let _asking = self.run.control.running(node.name());
         let started = Instant::now();
         let result = catch_unwind(AssertUnwindSafe(|| node.source.node.run(&cx)));
         let output = result.unwrap_or_else(|panic| Err(panicked(panic.as_ref())))?;
         let flops = self.run.ready.estimates.get(node.name()).map(|estimate| estimate.flops);
         let seconds = started.elapsed().saturating_sub(cx.held()).as_secs_f64();
-        *self.seconds[at].lock().unwrap_or_else(PoisonError::into_inner) = Some(seconds);
-        let cost = Cost { seconds, peak_bytes: peak_bytes(), flops };
+        let all = seconds + cx.before();
+        *self.seconds[at].lock().unwrap_or_else(PoisonError::into_inner) = Some(all);
+        let cost = Cost { seconds: all, peak_bytes: peak_bytes(), flops };
         let warnings = cx.warnings.into_inner().unwrap_or_else(PoisonError::into_inner);
-        Ok(Ran { output, warnings, cost })
+        Ok(Ran { output, warnings, cost, seconds })
     }
 
     /// How long a node took: here, or when its stored result was made.

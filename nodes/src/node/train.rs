@@ -289,7 +289,9 @@ impl Train {
         let trainer = Trainer::new(&trainees, load, (&data, drawing), objective, course, &compute)?;
         let states = self.states(&model, cx)?;
         let scalars = Some(Scalars::new(states.folder()));
-        let run = Running { node: self, model: &model, trainees: &trainees, states, questions, scalars, cx };
+        let trainees = &trainees;
+        let run =
+            Running { node: self, model: &model, trainees, states, questions, scalars, cx, before: 0.0 };
         run.finish(trainer)
     }
 

@@ -8,10 +8,11 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use anyhow::Context;
-use candle_core::{CpuStorage, CustomOp1, DType, Layout, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp1, DType, Layout, Shape, Tensor};
 use flow_engine::Result;
 
 use super::adapt::{Adapt, Bare};
+use super::values::contiguous_f32;
 use super::{frozen, widens};
 
 /// Patches held at once, in elements (128 MiB in float32).
@@ -278,12 +279,5 @@ impl CustomOp1 for AddPatches {
         let mut out = vec![0f32; self.shape.elem_count()];
         self.patches.add_back(grad, &mut out, b * c);
         Ok((CpuStorage::F32(out), self.shape.clone()))
-    }
-}
-
-pub(super) fn contiguous_f32<'a>(storage: &'a CpuStorage, layout: &Layout) -> candle_core::Result<&'a [f32]> {
-    match layout.contiguous_offsets() {
-        Some((start, end)) => Ok(&storage.as_slice::<f32>()?[start..end]),
-        None => bail!("patches of a tensor that is not contiguous"),
     }
 }

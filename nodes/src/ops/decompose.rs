@@ -6,7 +6,7 @@ use candle_core::{CpuStorage, CustomOp1, DType, Device, Layout, Result, Shape, T
 use faer::Mat;
 use faer::linalg::solvers::Solve;
 
-use super::conv::contiguous_f32;
+use super::values::contiguous_f32;
 
 /// A column's share of its own, beyond those before it, at which it counts as dependent.
 const DEPENDENT: f64 = 1e-6;

@@ -11,8 +11,9 @@ use candle_core::{
 };
 use rayon::prelude::*;
 
-use super::conv::{PATCHES, Patches, contiguous_f32};
+use super::conv::{PATCHES, Patches};
 use super::product::{Product, View};
+use super::values::{ELSEWHERE, contiguous_f32, with_values};
 
 /// Whether a layer of this weight passes a gradient on and takes none itself, where that is worth an operation of its
 /// own.
@@ -71,8 +72,6 @@ impl CustomOp1 for FrozenLinear {
         grad.contiguous()?.matmul(&self.weight).map(Some)
     }
 }
-
-const ELSEWHERE: &str = "a frozen weight is on another device than its input";
 
 /// `x Wᵀ` by the device's own product.
 fn by_device<S: BackendStorage>(
@@ -215,15 +214,6 @@ impl CustomOp1 for FrozenBias {
 
     fn bwd(&self, _: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
         Ok(Some(grad.clone()))
-    }
-}
-
-/// The values of a contiguous float32 tensor on the CPU.
-pub(super) fn with_values<T>(tensor: &Tensor, f: impl FnOnce(&[f32]) -> T) -> Result<T> {
-    let (storage, layout) = tensor.storage_and_layout();
-    match &*storage {
-        Storage::Cpu(storage) => Ok(f(contiguous_f32(storage, layout)?)),
-        _ => candle_core::bail!("{ELSEWHERE}"),
     }
 }
 

@@ -10,24 +10,28 @@
 
 mod activation;
 mod adapt;
+mod attend;
 mod attention;
 mod bands;
 mod conv;
 mod decompose;
 mod frozen;
+mod lanes;
 mod linear;
 mod norm;
+mod normalize;
 mod pool;
 mod product;
 mod project;
 mod resize;
 mod segments;
 mod span;
+mod values;
 
 pub use activation::{geglu, gelu, quick_gelu, relu, silu};
 pub use adapt::{Adapt, Bare};
 pub(crate) use attention::SCORES;
-pub use attention::{attention, merge_heads, softmax, split_heads};
+pub use attention::{attention, softmax};
 pub use bands::{Rows, grow_conv, norm_silu_conv, rows_of, shrink_conv};
 pub(crate) use conv::PATCHES;
 pub use conv::{Conv2d, conv2d};
@@ -56,6 +60,11 @@ pub(crate) fn settle_threads() {
 /// Whether products of `x` must be taken in float32: half types on a CPU.
 fn widens(x: &Tensor) -> bool {
     x.device().is_cpu() && is_half(x)
+}
+
+/// Whether our own loops can take `x`.
+fn is_f32_on_cpu(x: &Tensor) -> bool {
+    x.device().is_cpu() && x.dtype() == DType::F32
 }
 
 fn is_half(x: &Tensor) -> bool {

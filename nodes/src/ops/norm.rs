@@ -4,7 +4,8 @@ use anyhow::Context;
 use candle_core::{D, DType, Tensor};
 use flow_engine::Result;
 
-use super::in_f32;
+use super::normalize::Normalize;
+use super::{in_f32, is_f32_on_cpu};
 
 /// Normalization over groups of channels, known by its name in a checkpoint.
 #[derive(Debug, Clone)]
@@ -98,8 +99,17 @@ pub fn group_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, groups: usize, eps
     let (b, c) = (x.dim(0)?, x.dim(1)?);
     anyhow::ensure!(groups > 0 && c % groups == 0, "{groups} groups do not divide {c} channels");
     in_f32(x, |x| {
+        let (scale, shift) = (weight.to_dtype(x.dtype())?, bias.to_dtype(x.dtype())?);
+        if is_f32_on_cpu(x) {
+            let per_channel = x.elem_count() / (b * c).max(1);
+            return fused(
+                x,
+                &scale,
+                &shift,
+                Normalize { row: per_channel * (c / groups), run: per_channel, eps },
+            );
+        }
         let y = normalize(&x.reshape((b, groups, ()))?, eps)?.reshape((b, c, ()))?;
-        let (scale, shift) = (weight.to_dtype(y.dtype())?, bias.to_dtype(y.dtype())?);
         let y = y.broadcast_mul(&scale.reshape((1, c, 1))?)?.broadcast_add(&shift.reshape((1, c, 1))?)?;
         Ok(y.reshape(x.shape())?)
     })
@@ -108,9 +118,16 @@ pub fn group_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, groups: usize, eps
 /// Layer normalization (Ba et al. 2016, arXiv 1607.06450) of `x` `[.., d]` with `weight` and `bias` `[d]`.
 pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Tensor> {
     in_f32(x, |x| {
-        let y = normalize(x, eps)?;
-        Ok(y.broadcast_mul(&weight.to_dtype(y.dtype())?)?.broadcast_add(&bias.to_dtype(y.dtype())?)?)
+        let (scale, shift) = (weight.to_dtype(x.dtype())?, bias.to_dtype(x.dtype())?);
+        if is_f32_on_cpu(x) {
+            return fused(x, &scale, &shift, Normalize { row: x.dim(D::Minus1)?, run: 1, eps });
+        }
+        Ok(normalize(x, eps)?.broadcast_mul(&scale)?.broadcast_add(&shift)?)
     })
+}
+
+fn fused(x: &Tensor, weight: &Tensor, bias: &Tensor, normalize: Normalize) -> Result<Tensor> {
+    Ok(x.contiguous()?.apply_op3(&weight.contiguous()?, &bias.contiguous()?, normalize)?)
 }
 
 /// Mean 0 and variance 1 over the last axis; the variance is the biased one.

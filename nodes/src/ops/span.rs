@@ -13,9 +13,8 @@
 
 use candle_core::{CpuStorage, CustomOp2, DType, Layout, Result, Shape, Tensor};
 
-use super::conv::contiguous_f32;
-use super::frozen::with_values;
 use super::product::{Product, View};
+use super::values::{contiguous_f32, with_values};
 
 /// Which gradient a basis gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

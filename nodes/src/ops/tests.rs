@@ -81,11 +81,103 @@ fn activations_pass_gradients() {
 
 #[test]
 fn attention_passes_gradients_with_and_without_a_mask() {
-    let mask = Tensor::new(&[[0f32, f32::NEG_INFINITY], [0., 0.]], &Device::Cpu).unwrap();
-    let shapes: [&[usize]; 3] = [&[1, 2, 2, 4]; 3];
-    gradients_are_right(&shapes, |a| attention(&a[0], &a[1], &a[2], None));
-    gradients_are_right(&shapes, |a| attention(&a[0], &a[1], &a[2], Some(&mask)));
-    gradients_are_right(&[&[2, 3, 8]], |a| merge_heads(&split_heads(&a[0], 2)?));
+    let mask = Tensor::new(&[[0f32, f32::NEG_INFINITY, 0.], [0., 0., -0.5]], &Device::Cpu).unwrap();
+    let shapes: [&[usize]; 3] = [&[2, 2, 8], &[2, 3, 8], &[2, 3, 8]];
+    for heads in [1, 2, 4] {
+        gradients_are_right(&shapes, |a| attention(&a[0], &a[1], &a[2], heads, None));
+        gradients_are_right(&shapes, |a| attention(&a[0], &a[1], &a[2], heads, Some(&mask)));
+    }
+}
+
+/// The largest difference of two tensors, beside the largest number in them.
+fn off(a: &Tensor, b: &Tensor) -> f64 {
+    let (a, b) = (a.to_dtype(DType::F64).unwrap(), b.to_dtype(DType::F64).unwrap());
+    assert_eq!(a.dims(), b.dims());
+    let most = |x: Tensor| x.abs().unwrap().max_all().unwrap().to_scalar::<f64>().unwrap();
+    most((&a - &b).unwrap()) / most(b).max(1.0)
+}
+
+/// What a function gives, and the gradient of every argument, in float32 and by candle's operations in float64.
+fn is_what_candle_computes(shapes: &[&[usize]], f: impl Fn(&[Tensor]) -> Result<Tensor>, tolerance: f64) {
+    let all = |dtype: DType| {
+        let argument = |(i, shape): (usize, &&[usize])| {
+            Var::from_tensor(&(scattered(shape, i) * 3.0).unwrap().to_dtype(dtype).unwrap()).unwrap()
+        };
+        let vars: Vec<Var> = shapes.iter().enumerate().map(argument).collect();
+        let args: Vec<Tensor> = vars.iter().map(|var| var.as_tensor().clone()).collect();
+        let y = f(&args).unwrap();
+        let loss = (&y * scattered(y.dims(), 99).to_dtype(dtype).unwrap()).unwrap().sum_all().unwrap();
+        let grads = loss.backward().unwrap();
+        let of_vars = vars.iter().map(|var| grads.get(var).expect("a gradient").clone());
+        std::iter::once(y.detach()).chain(of_vars).collect::<Vec<_>>()
+    };
+    for (which, (ours, theirs)) in all(DType::F32).iter().zip(all(DType::F64)).enumerate() {
+        let off = off(ours, &theirs);
+        assert!(off < tolerance, "{shapes:?}, result {which}: {off}");
+    }
+}
+
+#[test]
+fn attention_in_parts_is_what_candle_computes_at_once() {
+    /// The scores go up to 40, of which float32 has 4e-6.
+    const OFF: f64 = 1e-5;
+    let mask = scattered(&[300, 37], 5);
+    for (batch, tokens, keys, width, heads) in [(2, 300, 37, 24, 3), (1, 33, 300, 20, 1), (3, 1, 1, 8, 2)] {
+        let shapes: [&[usize]; 3] = [&[batch, tokens, width], &[batch, keys, width], &[batch, keys, width]];
+        is_what_candle_computes(&shapes, |a| attention(&a[0], &a[1], &a[2], heads, None), OFF);
+        let mask = |x: &Tensor| mask.narrow(0, 0, tokens)?.narrow(1, 0, keys)?.to_dtype(x.dtype());
+        if keys <= 37 {
+            is_what_candle_computes(
+                &shapes,
+                |a| attention(&a[0], &a[1], &a[2], heads, Some(&mask(&a[0])?)),
+                3e-6,
+            );
+        }
+    }
+}
+
+#[test]
+fn norms_are_what_candle_computes() {
+    for shape in [&[2, 6, 3, 2][..], &[1, 32, 70, 64], &[3, 6, 5000]] {
+        let c = [shape[1]];
+        let shapes = [shape, &c, &c];
+        is_what_candle_computes(&shapes, |a| group_norm(&a[0], &a[1], &a[2], 2, 1e-5), 3e-6);
+    }
+    for shape in [&[2, 3, 8][..], &[1, 300, 640], &[7]] {
+        let d = [*shape.last().unwrap()];
+        is_what_candle_computes(&[shape, &d, &d], |a| layer_norm(&a[0], &a[1], &a[2], 1e-5), 3e-6);
+    }
+}
+
+#[test]
+fn activations_are_what_candle_computes() {
+    for f in [silu, gelu, quick_gelu, geglu] {
+        for shape in [&[2, 8][..], &[3, 130, 640]] {
+            is_what_candle_computes(&[shape], |a| f(&(&a[0] * 3.0)?), 3e-6);
+        }
+    }
+}
+
+#[test]
+fn a_large_mean_takes_no_precision_from_a_norm() {
+    let x = (scattered(&[2, 6, 40, 40], 1) + 1000.0).unwrap();
+    let (scale, shift) = (scattered(&[6], 2), scattered(&[6], 3));
+    let ours = group_norm(&x, &scale, &shift, 2, 1e-5).unwrap();
+    let wide = |x: &Tensor| x.to_dtype(DType::F64).unwrap();
+    let right = group_norm(&wide(&x), &wide(&scale), &wide(&shift), 2, 1e-5).unwrap();
+    assert!(off(&ours, &right) < 2e-4, "{}: a unit in the last place of 1000 is 6e-5", off(&ours, &right));
+}
+
+#[test]
+fn numbers_that_are_none_stay_so() {
+    let x = Tensor::new(&[[f32::NAN, 1.0, f32::INFINITY, -1.0]], &Device::Cpu).unwrap();
+    let one = Tensor::ones(4, DType::F32, &Device::Cpu).unwrap();
+    for y in [silu(&x), gelu(&x), layer_norm(&x, &one, &one, 1e-5)] {
+        assert!(y.unwrap().to_vec2::<f32>().unwrap()[0][0].is_nan());
+    }
+    let far = Tensor::new(&[-1e30f32, 1e30, f32::INFINITY], &Device::Cpu).unwrap();
+    let found = [&silu(&far).unwrap(), &gelu(&far).unwrap()].map(|y| y.to_vec1::<f32>().unwrap());
+    assert!(found.iter().all(|y| y[0] == 0.0 && y[1] == 1e30 && y[2] == f32::INFINITY), "{found:?}");
 }
 
 #[test]
@@ -112,12 +204,13 @@ fn half_types_go_in_and_come_out() {
     for dtype in [DType::F16, DType::BF16] {
         let half = |shape: &[usize], seed| scattered(shape, seed).to_dtype(dtype).unwrap();
         let x = half(&[2, 6, 4, 4], 0);
+        let rows = x.flatten_from(2).unwrap();
         let results = [
             conv2d(&x, &half(&[3, 6, 3, 3], 1), Some(&half(&[3], 2)), 1, 1),
             group_norm(&x, &half(&[6], 1), &half(&[6], 2), 2, 1e-5),
             linear(&x, &half(&[5, 4], 1), Some(&half(&[5], 2))),
             layer_norm(&x, &half(&[4], 1), &half(&[4], 2), 1e-5),
-            attention(&x, &x, &x, None),
+            attention(&rows, &rows, &rows, 2, None),
             geglu(&x),
             nearest(&x, 8, 8),
         ];

@@ -6,6 +6,7 @@
 
 pub mod find;
 pub mod generation;
+mod legend;
 pub mod plot;
 pub mod png;
 pub mod read;

@@ -7,6 +7,8 @@ use image::RgbImage;
 use plotters::prelude::*;
 use plotters::style::{FontStyle, register_font};
 
+use super::legend::{self, look};
+
 /// A line.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Line {
@@ -67,7 +69,9 @@ impl Plot<'_> {
         canvas.fill(&WHITE)?;
         let text = (self.size.1 / 26).max(10);
         let (right, top) = self.ends();
-        let mut chart = ChartBuilder::on(&canvas)
+        let names = || self.lines.iter().map(|line| &*line.name);
+        let (area, column) = legend::beside(&canvas, names(), text)?;
+        let mut chart = ChartBuilder::on(&area)
             .caption(self.title, (FONT, text * 5 / 4))
             .margin(text)
             .x_label_area_size(text * 5 / 2)
@@ -82,27 +86,23 @@ impl Plot<'_> {
             .x_desc(x)
             .y_desc(y)
             .draw()?;
-        for (line, colour) in self.lines.iter().zip(COLOURS.iter().cycle()) {
-            let strong = ShapeStyle { color: colour.to_rgba(), filled: true, stroke_width: 2 };
-            if let Some(smooth) = &line.smooth {
-                chart.draw_series(LineSeries::new(line.points.iter().copied(), colour.mix(0.25)))?;
-                name(chart.draw_series(LineSeries::new(smooth.iter().copied(), strong))?, line, strong, text);
-            } else {
-                name(
-                    chart.draw_series(LineSeries::new(line.points.iter().copied(), strong))?,
-                    line,
-                    strong,
-                    text,
-                );
+        for (number, line) in self.lines.iter().enumerate() {
+            let look = look(number);
+            if line.smooth.is_some() {
+                chart.draw_series(LineSeries::new(line.points.iter().copied(), look.colour.mix(0.25)))?;
             }
+            let points = line.smooth.as_ref().unwrap_or(&line.points).iter().copied();
+            let strong = look.colour.stroke_width(2);
+            match look.round {
+                0 => chart.draw_series(LineSeries::new(points, strong))?,
+                _ => chart.draw_series(DashedLineSeries::new(points, 6, 4, strong))?,
+            };
         }
-        chart
-            .configure_series_labels()
-            .label_font((FONT, text))
-            .background_style(WHITE.mix(0.8))
-            .border_style(BLACK.mix(0.12))
-            .legend_area_size(text * 2)
-            .draw()?;
+        legend::write(&column, names(), text, |number, (x, y)| {
+            let (look, text) = (look(number), text as i32);
+            let length = if look.round == 0 { text } else { text / 2 };
+            PathElement::new([(x, y), (x + length, y)], look.colour.stroke_width(2))
+        })?;
         Ok(canvas.present()?)
     }
 
@@ -113,17 +113,6 @@ impl Plot<'_> {
         let some = |end: f64| if end > 0.0 && (end * 1.04).is_finite() { end * 1.04 } else { 1.0 };
         (some(right), some(top))
     }
-}
-
-/// Puts a line into the legend.
-fn name<'a, DB: DrawingBackend + 'a>(
-    drawn: &mut plotters::chart::SeriesAnno<'a, DB>,
-    line: &Line,
-    style: ShapeStyle,
-    text: u32,
-) {
-    let long = text as i32 * 3 / 2;
-    drawn.label(&line.name).legend(move |(x, y)| PathElement::new([(x, y), (x + long, y)], style));
 }
 
 #[cfg(test)]

@@ -6,7 +6,8 @@ use image::RgbImage;
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
-use super::plot::{COLOURS, FONT, register};
+use super::legend::{self, look, mark};
+use super::plot::{FONT, register};
 
 /// A point and where it may lie.
 #[derive(Debug, Clone, PartialEq)]
@@ -66,7 +67,9 @@ impl Scatter<'_> {
         canvas.fill(&WHITE)?;
         let text = (self.size.1 / 26).max(10);
         let [x, y] = [0, 1].map(|axis| self.ends(axis));
-        let mut chart = ChartBuilder::on(&canvas)
+        let names = || self.points.iter().map(|point| &*point.name);
+        let (area, column) = legend::beside(&canvas, names(), text)?;
+        let mut chart = ChartBuilder::on(&area)
             .caption(self.title, (FONT, text * 5 / 4))
             .margin(text)
             .x_label_area_size(text * 5 / 2)
@@ -81,23 +84,15 @@ impl Scatter<'_> {
             .y_desc(self.axes[1])
             .draw()?;
         let radius = (text / 3) as i32;
-        for (point, colour) in self.points.iter().zip(COLOURS.iter().cycle()) {
-            let [x, y] = point.at;
-            let thin = colour.stroke_width(2);
+        for (number, point) in self.points.iter().enumerate() {
+            let ([x, y], look) = (point.at, look(number));
+            let thin = look.colour.stroke_width(2);
             let across = point.range[0].map(|(low, high)| PathElement::new([(low, y), (high, y)], thin));
             let along = point.range[1].map(|(low, high)| PathElement::new([(x, low), (x, high)], thin));
             chart.draw_series(across.into_iter().chain(along))?;
-            let dot = Circle::new((x, y), radius, colour.filled());
-            let drawn = chart.draw_series([dot])?.label(&point.name);
-            drawn.legend(move |(x, y)| Circle::new((x + radius, y), radius, colour.filled()));
+            chart.draw_series([mark(look, (x, y), radius)])?;
         }
-        chart
-            .configure_series_labels()
-            .label_font((FONT, text))
-            .background_style(WHITE.mix(0.8))
-            .border_style(BLACK.mix(0.12))
-            .legend_area_size(text)
-            .draw()?;
+        legend::write(&column, names(), text, |number, at| mark(look(number), at, radius))?;
         Ok(canvas.present()?)
     }
 
@@ -122,6 +117,7 @@ impl Scatter<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::plot::COLOURS;
     use super::*;
 
     fn points() -> Vec<Point> {

@@ -5,7 +5,7 @@ use flow_engine::Result;
 
 use super::config::{TextActivation, TextConfig};
 use super::weights::Weights;
-use crate::ops::{LayerNorm, Linear, attention, gelu, merge_heads, quick_gelu, split_heads};
+use crate::ops::{LayerNorm, Linear, attention, gelu, quick_gelu};
 
 /// How wide a block is.
 #[derive(Debug, Clone, Copy)]
@@ -78,9 +78,9 @@ impl ClipBlock {
     /// `x` `[b, tokens, d]` to the same shape; `mask` as in [`attention`].
     pub fn forward(&self, x: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
         let normed = self.norm1.forward(x)?;
-        let heads = |layer: &Linear| split_heads(&layer.forward(&normed)?, self.heads);
-        let seen = attention(&heads(&self.query)?, &heads(&self.key)?, &heads(&self.value)?, mask)?;
-        let x = (x + self.out.forward(&merge_heads(&seen)?)?)?;
+        let of = |layer: &Linear| layer.forward(&normed);
+        let seen = attention(&of(&self.query)?, &of(&self.key)?, &of(&self.value)?, self.heads, mask)?;
+        let x = (x + self.out.forward(&seen)?)?;
         let inner = (self.activation)(&self.up.forward(&self.norm2.forward(&x)?)?)?;
         Ok((x + self.down.forward(&inner)?)?)
     }

@@ -276,10 +276,8 @@ impl PixelAttention {
     /// `[b, c, h, w]` to the same shape.
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let pixels = self.norm.forward(x)?.flatten_from(2)?.transpose(1, 2)?.contiguous()?; // [b, h * w, c]
-        let head = |layer: &Linear| Ok(layer.forward(&pixels)?.unsqueeze(1)?);
-        let (q, k, v): (Result<_>, Result<_>, Result<_>) =
-            (head(&self.query), head(&self.key), head(&self.value));
-        let seen = attention(&q?, &k?, &v?, None)?.squeeze(1)?;
+        let of = |layer: &Linear| layer.forward(&pixels);
+        let seen = attention(&of(&self.query)?, &of(&self.key)?, &of(&self.value)?, 1, None)?;
         let out = self.out.forward(&seen)?.transpose(1, 2)?.reshape(x.shape())?;
         Ok((x + out)?)
     }

@@ -16,6 +16,9 @@ use crate::train::scalars::Scalars;
 use crate::train::state::States;
 use crate::train::trainer::{Told, Trainer};
 
+/// Under which name a state says how long its steps took.
+const SECONDS: &str = "seconds";
+
 /// A training under way.
 pub(super) struct Running<'a> {
     pub node: &'a Train,
@@ -27,6 +30,8 @@ pub(super) struct Running<'a> {
     /// The curves for TensorBoard, while they can be written.
     pub scalars: Option<Scalars>,
     pub cx: &'a Cx<'a>,
+    /// Seconds that were given to the steps before those of now.
+    pub before: f64,
 }
 
 impl Running<'_> {
@@ -34,37 +39,42 @@ impl Running<'_> {
     pub fn finish(mut self, mut trainer: Trainer<'_>) -> Result<Adapter> {
         let (steps, cx) = (self.node.steps(), self.cx);
         self.go_on(&mut trainer, steps)?;
+        cx.took_before(self.before);
         let (begun, held, first) = (Instant::now(), cx.held(), trainer.steps_taken());
+        let busy = || begun.elapsed().saturating_sub(cx.held().saturating_sub(held)).as_secs_f64();
         let mut saved = first;
         while trainer.steps_taken() < steps {
             if let Err(stopped) = cx.progress(trainer.steps_taken(), steps, "step") {
                 if trainer.steps_taken() > saved {
-                    self.save(&trainer);
+                    self.save(&trainer, busy());
                 }
                 return Err(stopped);
             }
             let told = trainer.step()?;
             let step = trainer.steps_taken();
-            let busy = begun.elapsed().saturating_sub(cx.held().saturating_sub(held));
-            self.tell(told, step, busy.as_secs_f64() / (step - first) as f64);
+            self.tell(told, step, busy() / (step - first) as f64);
             let wishes = cx.wishes();
             let is_due = step.is_multiple_of(self.node.checkpoint_every) || step == steps;
             if is_due || wishes.contains(&Wish::Checkpoint) {
-                self.save(&trainer);
+                self.save(&trainer, busy());
                 saved = step;
             }
             let every = self.node.sample_every;
             let is_due = every > 0 && (step.is_multiple_of(every) || step == steps);
             if is_due || wishes.contains(&Wish::Sample) {
-                self.look_or_stop(&mut trainer, step, saved)?;
+                self.look_or_stop(&mut trainer, saved, busy())?;
             }
         }
         Ok(self.single(&trainer)?.into())
     }
 
     /// Saves where the training stands. A full disk is told, and the training goes on.
-    fn save(&self, trainer: &Trainer<'_>) {
-        match trainer.state().and_then(|state| self.states.save(&state)) {
+    fn save(&self, trainer: &Trainer<'_>, busy: f64) {
+        let state = trainer.state().map(|mut state| {
+            state.numbers.insert(SECONDS.to_owned(), self.before + busy);
+            state
+        });
+        match state.and_then(|state| self.states.save(&state)) {
             Ok(path) => self.cx.checkpoint(&path, trainer.steps_taken() as u64),
             Err(error) => self.cx.warn(
                 format!("no checkpoint after step {}: {error:#}", trainer.steps_taken()),
@@ -74,11 +84,12 @@ impl Running<'_> {
     }
 
     /// Draws a preview. One that cannot be drawn is told; one that is stopped stops the training, at a checkpoint.
-    fn look_or_stop(&mut self, trainer: &mut Trainer<'_>, step: usize, saved: usize) -> Result<()> {
+    fn look_or_stop(&mut self, trainer: &mut Trainer<'_>, saved: usize, busy: f64) -> Result<()> {
+        let step = trainer.steps_taken();
         match self.look(trainer, step) {
             Err(error) if error.is::<Cancelled>() => {
                 if step > saved {
-                    self.save(trainer);
+                    self.save(trainer, busy);
                 }
                 Err(error)
             }
@@ -91,12 +102,13 @@ impl Running<'_> {
     }
 
     /// Takes up the last checkpoint, if there is one.
-    fn go_on(&self, trainer: &mut Trainer<'_>, steps: usize) -> Result<()> {
+    fn go_on(&mut self, trainer: &mut Trainer<'_>, steps: usize) -> Result<()> {
         let (state, wrong) = self.states.last(steps);
         for why in wrong {
             self.cx.warn(format!("a checkpoint cannot be used: {why}"), None);
         }
         let Some(state) = state else { return Ok(()) };
+        self.before = state.numbers.get(SECONDS).copied().unwrap_or_default();
         trainer.restore(&state)
     }
 

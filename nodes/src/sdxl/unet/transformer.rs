@@ -6,7 +6,7 @@ use flow_engine::Result;
 use super::super::trace::Trace;
 use super::super::weights::Weights;
 use super::blocks::{LevelConfig, Pass};
-use crate::ops::{GroupNorm, LayerNorm, Linear, attention, geglu, merge_heads, split_heads};
+use crate::ops::{GroupNorm, LayerNorm, Linear, attention, geglu};
 
 /// Epsilon of the norm before the projection, whatever the configuration says of the others.
 const GROUP_NORM_EPS: f64 = 1e-6;
@@ -130,9 +130,8 @@ impl Attention {
 
     /// `x` `[b, tokens, d]` looking at `seen` `[b, tokens_k, d_seen]`; gives `[b, tokens, d]`.
     fn forward(&self, x: &Tensor, seen: &Tensor, trace: &Trace) -> Result<Tensor> {
-        let heads = |layer: &Linear, x| split_heads(&layer.forward(x)?, self.heads);
-        let (q, k, v) = (heads(&self.query, x)?, heads(&self.key, seen)?, heads(&self.value, seen)?);
-        let out = self.out.forward(&merge_heads(&attention(&q, &k, &v, None)?)?)?;
+        let (q, k, v) = (self.query.forward(x)?, self.key.forward(seen)?, self.value.forward(seen)?);
+        let out = self.out.forward(&attention(&q, &k, &v, self.heads, None)?)?;
         trace.see(&self.name, &out);
         Ok(out)
     }
