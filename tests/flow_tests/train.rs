@@ -35,7 +35,7 @@ const COURSES: [&str; 2] = [
 #[cfg(unix)]
 fn a_training_that_is_killed_goes_on_to_the_same_bytes() {
     for course in COURSES {
-        let fields = format!("{course}, steps: 10");
+        let fields = format!("{course}, steps: 30");
         let whole = Workshop::new();
         graph(&whole, &fields);
         whole.run(&[]);
@@ -44,7 +44,12 @@ fn a_training_that_is_killed_goes_on_to_the_same_bytes() {
         kill_after_step(&killed, 7);
         let events = events(&killed);
         let first = events.iter().find(|event| event["type"] == "metric").unwrap();
-        assert_eq!(first["step"], 7, "it went on from the checkpoint after step 6");
+        let first = first["step"].as_u64().unwrap();
+        // A step or two may pass until the kill arrives.
+        assert!(
+            first >= 7 && first % 3 == 1,
+            "step {first} is none behind a checkpoint of those from step 6 on"
+        );
         assert!(trained(&whole) == trained(&killed), "{course}");
     }
 }

@@ -51,7 +51,10 @@ impl FromStr for Override {
         if node.is_some_and(str::is_empty) || field.is_empty() {
             return Err(not_a_setting());
         }
-        if let Err(error) = ron::from_str::<&RawValue>(value) {
+        // A parameter's text needs no quotes: its script knows what it is.
+        if node.is_some()
+            && let Err(error) = ron::from_str::<&RawValue>(value)
+        {
             let hint = format!("text stands in quotes, which the shell must keep: '{target}=\"..\"'");
             let shown: String = value.chars().take(60).collect();
             return Err(Problem::new(format!("`{shown}` cannot be read as RON: {}", error.code)).hint(hint));

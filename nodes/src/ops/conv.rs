@@ -12,8 +12,9 @@ use candle_core::{CpuStorage, CustomOp1, DType, Layout, Shape, Tensor};
 use flow_engine::Result;
 
 use super::adapt::{Adapt, Bare};
+use super::lanes::for_parts;
 use super::values::contiguous_f32;
-use super::{frozen, widens};
+use super::{frozen, is_f32_on_cpu, widens};
 
 /// Patches held at once, in elements (128 MiB in float32).
 pub(crate) const PATCHES: usize = 32 << 20;
@@ -83,16 +84,12 @@ pub(super) fn conv2d_rows(conv: &Conv2d, x: &Tensor, rows: Range<usize>) -> Resu
     let (_, c, h, w) = x.dims4()?;
     let takes = conv.weight.dim(1)?;
     anyhow::ensure!(c == takes, "`{}` takes {takes} channels, but its input is {:?}", conv.name, x.dims());
-    let y = match is_ours(x) {
-        true => convolve(x, &conv.weight, Patches { kernel: conv.kernel(), stride, padding, h, w, rows })?,
-        false => x.conv2d(&conv.weight, padding, stride, 1, 1)?.narrow(2, rows.start, rows.len())?,
-    };
+    if is_f32_on_cpu(x) {
+        let patches = Patches { kernel: conv.kernel(), stride, padding, h, w, rows };
+        return by_patches(x, &conv.weight, conv.bias.as_ref(), patches);
+    }
+    let y = x.conv2d(&conv.weight, padding, stride, 1, 1)?.narrow(2, rows.start, rows.len())?;
     add_bias(y, conv.bias.as_ref())
-}
-
-/// Whether the convolution here is faster than candle's own.
-fn is_ours(x: &Tensor) -> bool {
-    x.device().is_cpu() && x.dtype() == DType::F32
 }
 
 /// Cross-correlation of `x` `[b, c_in, h, w]` with `weight` `[c_out, c_in, kernel, kernel]`, plus `bias` `[c_out]`.
@@ -109,10 +106,21 @@ pub fn conv2d(
     padding: usize,
 ) -> Result<Tensor> {
     if widens(x) {
-        let y = without_bias(&x.to_dtype(DType::F32)?, &weight.to_dtype(DType::F32)?, stride, padding)?;
-        return add_bias(y, bias)?.to_dtype(x.dtype()).map_err(Into::into);
+        let wide = |x: &Tensor| x.to_dtype(DType::F32);
+        let bias = bias.map(wide).transpose()?;
+        let y = conv2d(&wide(x)?, &wide(weight)?, bias.as_ref(), stride, padding)?;
+        return Ok(y.to_dtype(x.dtype())?);
     }
-    add_bias(without_bias(x, weight, stride, padding)?, bias)
+    let (_, c_in, h, w) = x.dims4()?;
+    let (_, c_weight, kernel, _) = weight.dims4()?;
+    anyhow::ensure!(c_in == c_weight, "it takes {c_weight} channels, but its input is {:?}", x.dims());
+    let smallest = h.min(w) + 2 * padding;
+    anyhow::ensure!(smallest >= kernel, "a {h} x {w} picture is smaller than its kernel of {kernel}");
+    if !is_f32_on_cpu(x) {
+        return add_bias(x.conv2d(weight, padding, stride, 1, 1)?, bias);
+    }
+    let patches = Patches { kernel, stride, padding, h, w, rows: 0..(h + 2 * padding - kernel) / stride + 1 };
+    by_patches(x, weight, bias, patches)
 }
 
 pub(super) fn add_bias(y: Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
@@ -124,29 +132,27 @@ pub(super) fn add_bias(y: Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     Ok(y.broadcast_add(&bias.to_dtype(y.dtype())?.reshape((1, bias.elem_count(), 1, 1))?)?)
 }
 
-fn without_bias(x: &Tensor, weight: &Tensor, stride: usize, padding: usize) -> Result<Tensor> {
-    let (_, c_in, h, w) = x.dims4()?;
-    let (_, c_weight, kernel, _) = weight.dims4()?;
-    anyhow::ensure!(c_in == c_weight, "it takes {c_weight} channels, but its input is {:?}", x.dims());
-    let smallest = h.min(w) + 2 * padding;
-    anyhow::ensure!(smallest >= kernel, "a {h} x {w} picture is smaller than its kernel of {kernel}");
-    if !is_ours(x) {
-        return Ok(x.conv2d(weight, padding, stride, 1, 1)?);
-    }
-
-    let patches = Patches { kernel, stride, padding, h, w, rows: 0..(h + 2 * padding - kernel) / stride + 1 };
+/// A convolution in float32 on a CPU.
+fn by_patches(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, patches: Patches) -> Result<Tensor> {
     if frozen::is_frozen(x, weight) {
-        return Ok(frozen::convolution(x, weight, patches)?);
+        return match bias {
+            Some(bias) if !frozen::is_frozen(x, bias) => {
+                add_bias(frozen::convolution(x, weight, None, patches)?, Some(bias))
+            }
+            bias => Ok(frozen::convolution(x, weight, bias, patches)?),
+        };
     }
-    let band = (PATCHES / (x.dim(0)? * c_in * kernel * kernel * patches.width()).max(1)).max(1);
+    let per_row = x.dim(0)? * x.dim(1)? * patches.kernel * patches.kernel * patches.width();
+    let band = (PATCHES / per_row.max(1)).max(1);
     let bands = patches.rows.clone().step_by(band).map(|start| {
         let rows = start..patches.rows.end.min(start + band);
-        convolve(x, weight, Patches { rows, ..patches.clone() })
+        convolve(x, weight, patches.only(rows))
     });
-    match bands.collect::<Result<Vec<_>>>()?.as_slice() {
-        [whole] => Ok(whole.clone()),
-        bands => Ok(Tensor::cat(bands, 2)?),
-    }
+    let y = match bands.collect::<Result<Vec<_>>>()?.as_slice() {
+        [whole] => whole.clone(),
+        bands => Tensor::cat(bands, 2)?,
+    };
+    add_bias(y, bias)
 }
 
 /// One band of output rows.
@@ -195,46 +201,57 @@ impl Patches {
         if self.are_pixels() {
             return Cow::Borrowed(picture);
         }
-        let mut out = vec![0f32; planes * self.kernel * self.kernel * self.rows.len() * self.width()];
-        self.copy(picture, &mut out, planes);
+        let mut out = vec![0f32; planes * self.of_a_plane()];
+        self.copy(picture, &mut out);
         Cow::Owned(out)
     }
 
-    fn copy(&self, picture: &[f32], out: &mut [f32], planes: usize) {
-        self.runs(planes, |to, from, len| {
-            let out = &mut out[to..to + len];
-            if self.stride == 1 {
-                out.copy_from_slice(&picture[from..from + len]);
-            } else {
-                out.iter_mut().zip(picture[from..].iter().step_by(self.stride)).for_each(|(o, x)| *o = *x);
-            }
+    /// Elements of the patches of one plane.
+    fn of_a_plane(&self) -> usize {
+        self.kernel * self.kernel * self.rows.len() * self.width()
+    }
+
+    fn copy(&self, picture: &[f32], out: &mut [f32]) {
+        for_parts(out, self.of_a_plane(), |plane, out| {
+            let picture = &picture[plane * self.h * self.w..][..self.h * self.w];
+            self.runs(|to, from, len| {
+                let out = &mut out[to..to + len];
+                if self.stride == 1 {
+                    out.copy_from_slice(&picture[from..from + len]);
+                } else {
+                    out.iter_mut()
+                        .zip(picture[from..].iter().step_by(self.stride))
+                        .for_each(|(o, x)| *o = *x);
+                }
+            });
         });
     }
 
     /// Adds the columns of patches to the pixels that they were copied from.
-    pub(super) fn add_back(&self, columns: &[f32], picture: &mut [f32], planes: usize) {
-        self.runs(planes, |to, from, len| {
-            let pixels = picture[from..].iter_mut().step_by(self.stride);
-            pixels.zip(&columns[to..to + len]).for_each(|(o, g)| *o += *g);
+    pub(super) fn add_back(&self, columns: &[f32], picture: &mut [f32]) {
+        for_parts(picture, self.h * self.w, |plane, picture| {
+            let columns = &columns[plane * self.of_a_plane()..][..self.of_a_plane()];
+            self.runs(|to, from, len| {
+                let pixels = picture[from..].iter_mut().step_by(self.stride);
+                pixels.zip(&columns[to..to + len]).for_each(|(o, g)| *o += *g);
+            });
         });
     }
 
-    /// Pairs every run of patch elements with the picture's: `(start in patches, start in picture, length)`.
+    /// Pairs every run of patch elements of a plane with the picture's: `(start in patches, start in picture, length)`.
     ///
     /// Elements of a run stand one apart in the patches and `stride` apart in the picture; what lies outside the
     /// picture is in no run.
-    fn runs(&self, planes: usize, mut visit: impl FnMut(usize, usize, usize)) {
+    fn runs(&self, mut visit: impl FnMut(usize, usize, usize)) {
         let (k, width) = (self.kernel, self.width());
-        for (row, (plane, ky, kx)) in
-            (0..planes).flat_map(|p| (0..k).flat_map(move |y| (0..k).map(move |x| (p, y, x)))).enumerate()
-        {
+        for (row, (ky, kx)) in (0..k).flat_map(|y| (0..k).map(move |x| (y, x))).enumerate() {
             let first = self.padding.saturating_sub(kx).div_ceil(self.stride);
             let end = (self.w + self.padding).saturating_sub(kx).div_ceil(self.stride).min(width);
             for (i, oy) in self.rows.clone().enumerate() {
                 let y = (oy * self.stride + ky).wrapping_sub(self.padding);
                 if y < self.h && first < end {
                     let to = (row * self.rows.len() + i) * width + first;
-                    let from = (plane * self.h + y) * self.w + first * self.stride + kx - self.padding;
+                    let from = y * self.w + first * self.stride + kx - self.padding;
                     visit(to, from, end - first);
                 }
             }
@@ -252,7 +269,7 @@ impl CustomOp1 for Patches {
         let picture = contiguous_f32(storage, layout)?;
         let shape = Shape::from((b, c * self.kernel * self.kernel, self.rows.len() * self.width()));
         let mut out = vec![0f32; shape.elem_count()];
-        self.copy(picture, &mut out, b * c);
+        self.copy(picture, &mut out);
         Ok((CpuStorage::F32(out), shape))
     }
 
@@ -274,10 +291,9 @@ impl CustomOp1 for AddPatches {
     }
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
-        let (b, c, _, _) = self.shape.dims4()?;
         let grad = contiguous_f32(storage, layout)?;
         let mut out = vec![0f32; self.shape.elem_count()];
-        self.patches.add_back(grad, &mut out, b * c);
+        self.patches.add_back(grad, &mut out);
         Ok((CpuStorage::F32(out), self.shape.clone()))
     }
 }

@@ -1,4 +1,4 @@
-//! Layers whose weights no gradient is wanted of, in a graph that is trained.
+//! Layers whose weights no gradient is wanted of: those that only draw, and most of a graph that is trained.
 //!
 //! candle computes the gradient of both factors of a product and keeps them, the frozen one's too: half as much work
 //! again, and the memory of the whole model. Here the weight is inside the operation and not an argument of it, so
@@ -6,19 +6,23 @@
 //! convolution is candle's own.
 
 use candle_core::backend::BackendStorage;
-use candle_core::{
-    CpuStorage, CudaStorage, CustomOp1, DType, Layout, MetalStorage, Result, Shape, Storage, Tensor,
-};
+use candle_core::{CpuStorage, CudaStorage, CustomOp1, Layout, MetalStorage, Result, Shape, Storage, Tensor};
 use rayon::prelude::*;
 
-use super::conv::{PATCHES, Patches};
+use super::conv::Patches;
+use super::is_f32_on_cpu;
+use super::lanes::for_parts;
 use super::product::{Product, View};
 use super::values::{ELSEWHERE, contiguous_f32, with_values};
 
-/// Whether a layer of this weight passes a gradient on and takes none itself, where that is worth an operation of its
-/// own.
+/// Patches held at once by each picture, in elements (8 MiB in float32): what a cache holds a part of.
+const HELD: usize = 2 << 20;
+/// Output pixels that are made together all the same, or the kernel would be read too often.
+const TOGETHER: usize = 512;
+
+/// Whether a layer of this weight takes no gradient itself, where that is worth an operation of its own.
 pub(super) fn is_frozen(x: &Tensor, weight: &Tensor) -> bool {
-    x.track_op() && !weight.track_op() && x.device().is_cpu() && x.dtype() == DType::F32
+    !weight.track_op() && is_f32_on_cpu(x)
 }
 
 /// Whether a linear layer is frozen: off the CPU in every type.
@@ -26,13 +30,36 @@ pub(super) fn is_frozen_linear(x: &Tensor, weight: &Tensor) -> bool {
     is_frozen(x, weight) || (x.track_op() && !weight.track_op() && !x.device().is_cpu())
 }
 
-/// `x Wᵀ`: `x` `[n, d_in]`, frozen `weight` `[d_out, d_in]`; gives `[n, d_out]`.
-pub(super) fn linear(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
-    x.contiguous()?.apply_op1(FrozenLinear { weight: weight.contiguous()? })
+/// `x Wᵀ + b`: `x` `[n, d_in]`, frozen `weight` `[d_out, d_in]` and `bias` `[d_out]`, which is only for a CPU; gives
+/// `[n, d_out]`.
+pub(super) fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    let bias = bias.map(Tensor::contiguous).transpose()?;
+    x.contiguous()?.apply_op1(FrozenLinear { weight: weight.contiguous()?, bias })
 }
 
 struct FrozenLinear {
     weight: Tensor,
+    bias: Option<Tensor>,
+}
+
+/// Rows of `length` numbers, each of which is the bias, or zeros.
+fn begun_rows(count: usize, length: usize, bias: Option<&Tensor>) -> Result<Vec<f32>> {
+    let mut out = vec![0f32; count * length];
+    if let Some(bias) = bias {
+        with_values(bias, |bias| for_parts(&mut out, length, |_, row| row.copy_from_slice(bias)))?;
+    }
+    Ok(out)
+}
+
+/// Planes of `length` numbers, each of which is filled with its bias, or with zeros.
+fn begun_planes(count: usize, length: usize, bias: Option<&Tensor>) -> Result<Vec<f32>> {
+    let mut out = vec![0f32; count * length];
+    if let Some(bias) = bias {
+        with_values(bias, |bias| {
+            for_parts(&mut out, length, |plane, to| to.fill(bias[plane % bias.len()]));
+        })?;
+    }
+    Ok(out)
 }
 
 impl CustomOp1 for FrozenLinear {
@@ -44,10 +71,12 @@ impl CustomOp1 for FrozenLinear {
         let (n, d_in) = layout.shape().dims2()?;
         let d_out = self.weight.dim(0)?;
         let x = contiguous_f32(storage, layout)?;
-        let mut out = vec![0f32; n * d_out];
+        let mut out = begun_rows(n, d_out, self.bias.as_ref())?;
         with_values(&self.weight, |weight| {
             let (left, right) = (View::rows(x, d_in), View::transposed(weight, d_in));
-            Product::of([n, d_out, d_in], left, right).into(&mut out, d_out);
+            let product = Product::of([n, d_out, d_in], left, right);
+            let product = if self.bias.is_some() { product.adding(1.0) } else { product };
+            product.into(&mut out, d_out);
         })?;
         Ok((CpuStorage::F32(out), Shape::from((n, d_out))))
     }
@@ -83,15 +112,23 @@ fn by_device<S: BackendStorage>(
     Ok((product, Shape::from((n, d_out))))
 }
 
-/// Cross-correlation of `x` `[b, c_in, h, w]` with a frozen `weight` `[c_out, c_in, kernel, kernel]`.
-pub(super) fn convolution(x: &Tensor, weight: &Tensor, patches: Patches) -> Result<Tensor> {
-    x.contiguous()?.apply_op1(FrozenConv { weight: weight.contiguous()?, patches })
+/// Cross-correlation of `x` `[b, c_in, h, w]` with a frozen `weight` `[c_out, c_in, kernel, kernel]`, plus a frozen
+/// `bias` `[c_out]`.
+pub(super) fn convolution(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    patches: Patches,
+) -> Result<Tensor> {
+    let bias = bias.map(Tensor::contiguous).transpose()?;
+    x.contiguous()?.apply_op1(FrozenConv { weight: weight.contiguous()?, bias, patches })
 }
 
 /// One direction of a frozen convolution.
 #[derive(Clone)]
 struct FrozenConv {
     weight: Tensor,
+    bias: Option<Tensor>,
     patches: Patches,
 }
 
@@ -105,7 +142,8 @@ impl FrozenConv {
     /// Bands of output rows whose patches are held at once.
     fn bands(&self, patch: usize) -> impl Iterator<Item = Patches> + '_ {
         let rows = &self.patches.rows;
-        let height = (PATCHES / (patch * self.patches.width()).max(1)).max(1);
+        let width = self.patches.width().max(1);
+        let height = (HELD / (patch * width).max(1)).max(TOGETHER.div_ceil(width));
         rows.clone().step_by(height).map(move |start| self.patches.only(start..rows.end.min(start + height)))
     }
 
@@ -128,7 +166,7 @@ impl CustomOp1 for FrozenConv {
         let (b, c_in, h, w) = layout.shape().dims4()?;
         let ((c_out, patch), pictures) = (self.sizes()?, contiguous_f32(storage, layout)?);
         let (height, width) = (self.patches.rows.len(), self.patches.width());
-        let mut out = vec![0f32; b * c_out * height * width];
+        let mut out = begun_planes(b * c_out, height * width, self.bias.as_ref())?;
         with_values(&self.weight, |weight| {
             self.each(&mut out, c_out * height * width, |i, out, threads| {
                 let picture = &pictures[i * c_in * h * w..][..c_in * h * w];
@@ -136,9 +174,10 @@ impl CustomOp1 for FrozenConv {
                     let pixels = band.rows.len() * width;
                     let columns = band.columns(picture, c_in);
                     let (left, right) = (View::rows(weight, patch), View::rows(&columns, pixels));
-                    Product::of([c_out, pixels, patch], left, right)
-                        .threads(threads)
-                        .into(&mut out[band.rows.start * width..], height * width);
+                    let product = Product::of([c_out, pixels, patch], left, right).threads(threads);
+                    let product = if self.bias.is_some() { product.adding(1.0) } else { product };
+                    let first = (band.rows.start - self.patches.rows.start) * width;
+                    product.into(&mut out[first..], height * width);
                 }
             });
         })?;
@@ -173,13 +212,13 @@ impl CustomOp1 for FrozenConvBack {
                 for band in self.conv.bands(patch) {
                     let pixels = band.rows.len() * width;
                     let mut columns = vec![0f32; patch * pixels];
-                    let start = band.rows.start * width;
+                    let start = (band.rows.start - self.conv.patches.rows.start) * width;
                     let right = View { data: &grad[start..], rows_apart: height * width, columns_apart: 1 };
                     let left = View::transposed(weight, patch);
                     Product::of([patch, pixels, c_out], left, right)
                         .threads(threads)
                         .into(&mut columns, pixels);
-                    band.add_back(&columns, picture, c_in);
+                    band.add_back(&columns, picture);
                 }
             });
         })?;

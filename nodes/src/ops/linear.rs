@@ -53,9 +53,13 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
     anyhow::ensure!(last == [d_in], "it takes {d_in} features, but its input is {:?}", x.dims());
 
     let rows = x.reshape(((), d_in))?;
-    let is_frozen = frozen::is_frozen_linear(x, weight);
-    let y = if is_frozen { frozen::linear(&rows, weight)? } else { rows.matmul(&weight.t()?)? };
-    let y = add_bias(y, bias)?;
+    let y = match bias {
+        Some(bias) if frozen::is_frozen(x, weight) && frozen::is_frozen(x, bias) => {
+            frozen::linear(&rows, weight, Some(bias))?
+        }
+        _ if frozen::is_frozen_linear(x, weight) => add_bias(frozen::linear(&rows, weight, None)?, bias)?,
+        _ => add_bias(rows.matmul(&weight.t()?)?, bias)?,
+    };
     Ok(y.reshape([lead, &[d_out]].concat())?)
 }
 

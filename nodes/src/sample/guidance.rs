@@ -4,6 +4,7 @@
 
 use candle_core::{DType, Tensor};
 use flow_engine::{Problem, Result};
+use rayon::prelude::*;
 
 use super::{Estimate, Step};
 use crate::sdxl::config::Prediction;
@@ -110,12 +111,37 @@ impl<'a> Denoiser<'a> {
     /// Both halves go through the network as one batch, the negative first.
     pub fn predict(&self, x: &Tensor, timestep: f64) -> Result<Tensor> {
         let input = if self.guidance.is_some() { Tensor::cat(&[x, x], 0)? } else { x.clone() };
-        let timesteps = Tensor::full(timestep as f32, input.dim(0)?, x.device())?;
-        let out = self.unet.forward(&input, &timesteps, &self.text, &self.time_ids)?.to_dtype(DType::F32)?;
+        let out = self.said_of(&input, timestep)?.to_dtype(DType::F32)?;
         let Some(guidance) = self.guidance else { return Ok(out) };
         let halves = out.chunk(2, 0)?;
         let guided = guide(&halves[0], &halves[1], guidance)?;
         if self.rescale > 0.0 { rescale(&guided, &halves[1], self.rescale) } else { Ok(guided) }
+    }
+}
+
+/// Channels and elements up to which a pass through the denoiser is too small to keep several threads busy with any of
+/// its layers: then each sample has a thread of its own, and the whole network on it.
+const SMALL: (usize, usize) = (512, 1 << 19);
+
+impl Denoiser<'_> {
+    /// What the network says of samples `[b, c, h, w]`.
+    fn said_of(&self, x: &Tensor, timestep: f64) -> Result<Tensor> {
+        let (b, _, h, w) = x.dims4()?;
+        let timesteps = Tensor::full(timestep as f32, b, x.device())?;
+        let Self { unet, text, time_ids, .. } = self;
+        let channels = &unet.config().block_out_channels;
+        let outer = channels.first().copied().unwrap_or_default();
+        let is_small = channels.iter().all(|&c| c <= SMALL.0) && outer * h * w <= SMALL.1;
+        if b == 1 || !is_small || !x.device().is_cpu() {
+            return unet.forward(x, &timesteps, text, time_ids);
+        }
+        let one = |i: usize| {
+            let only = |x: &Tensor| x.narrow(0, i, 1)?.contiguous();
+            let text = TextEmbeds { prompt_embeds: only(&text.prompt_embeds)?, pooled: only(&text.pooled)? };
+            unet.forward(&only(x)?, &only(&timesteps)?, &text, &only(time_ids)?)
+        };
+        let all = (0..b).into_par_iter().map(one).collect::<Result<Vec<_>>>()?;
+        Ok(Tensor::cat(&all, 0)?)
     }
 }
 

@@ -85,7 +85,11 @@ fn value_of(set: &Override, default: Option<&Dynamic>) -> Result<Dynamic, Box<Di
     if default.is_some_and(Dynamic::is_string) && !is_quoted(set.value()) {
         return Ok(set.value().trim().to_owned().into());
     }
-    let value: ron::Value = ron::from_str(set.value()).map_err(|error| refused(&error.code.to_string()))?;
+    let read = |error: ron::error::SpannedError| match default {
+        Some(default) if !default.is_unit() => refused(type_of(default)),
+        _ => refused(&format!("a value as RON has it, and this is none: {}", error.code)),
+    };
+    let value: ron::Value = ron::from_str(set.value()).map_err(read)?;
     let value = dynamic(value).ok_or_else(|| refused("text, numbers, true or false, and lists of them"))?;
     let Some(default) = default.filter(|default| !default.is_unit()) else { return Ok(value) };
     if default.is_float() && value.is_int() {
@@ -98,13 +102,18 @@ fn value_of(set: &Override, default: Option<&Dynamic>) -> Result<Dynamic, Box<Di
     if default.type_id() == value.type_id() {
         return Ok(value);
     }
-    Err(refused(match default.type_name() {
+    Err(refused(type_of(default)))
+}
+
+/// What a person calls the type of a value.
+fn type_of(value: &Dynamic) -> &'static str {
+    match value.type_name() {
         "i64" => "a whole number",
         "f64" => "a number",
         "bool" => "true or false",
         "array" => "a list, in square brackets",
         _ => "text",
-    }))
+    }
 }
 
 /// Whether somebody has written RON's text: `"a"`, or `r#"a"#`.

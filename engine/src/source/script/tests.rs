@@ -153,6 +153,7 @@ fn a_parameter_is_of_the_type_of_its_default_and_one_that_nobody_asks_for_is_ref
     assert_eq!(mistakes(script, &["value=\"x\""]), ["--set:1:7 \"x\": the parameter `value` takes a number"]);
     let unknown = "--set:1:1 valeu: the script asks for no parameter `valeu` (did you mean `value`?)";
     assert_eq!(mistakes(script, &["valeu=2"]), [unknown]);
+    assert_eq!(mistakes(script, &["value=1/40"]), ["--set:1:7 1/40: the parameter `value` takes a number"]);
     assert!(mistakes(script, &["x.value=2"])[0].contains("there is no node `x` to set"));
 }
 
