@@ -2,8 +2,8 @@
 
     python side-by-side-table.py ROWS MODEL FLOW LOAD
 
-LOAD is what the machine had to do before. A row of ROWS is: round, side (`ours`, `installed` or `fast`), work, seconds, CPU seconds, MiB. Of several rows of one process
-the first warms up.
+LOAD is what the machine had to do before. A row of ROWS is: round, side (`ours`, `installed` or `fast`), work, seconds, CPU
+seconds, MiB. Of several rows of one process the first warms up.
 """
 
 import collections
@@ -38,7 +38,7 @@ def read(path):
     found = collections.defaultdict(list)
     for (work, side, _), each in processes.items():
         counted = each[1:] or each
-        seconds, cpu = (statistics.median(t[i] for t in counted) for i in (0, 1))
+        seconds, cpu = statistics.median(t.seconds for t in counted), statistics.mean(t.cpu for t in counted)
         found[work, side].append(Took(seconds, cpu, max(t.mib for t in each)))
     return found
 
@@ -64,8 +64,9 @@ def row(work, found):
     if math.isnan(ours[0].mib):  # a part of a process that stands in another row
         return [name(work), *seconds, ratio, "", ""]
     mib = f"{median(ours, 'mib'):.0f} / {median(better, 'mib'):.0f}"
-    cpu = sum(t.cpu for t in ours) / sum(t.cpu for t in better)
-    return [name(work), *seconds, ratio, mib, f"{cpu:.2f}"]
+    cpu, their_cpu = (sum(t.cpu for t in took) for took in (ours, better))
+    # Ours is counted in hundredths of a second: of less than a tenth nothing can be said.
+    return [name(work), *seconds, ratio, mib, f"{cpu / their_cpu:.2f}" if cpu >= 0.1 else ""]
 
 
 def machine():
@@ -81,7 +82,7 @@ def main(rows, model, flow, load):
     head = ["work", "ours, s", "diffusers as installed, s", "with MKL's fast path, s", "ratio to the better one"]
     head += ["peak anonymous memory, ours / diffusers, MiB", "CPU time ratio"]
     table = [head, ["---"] * len(head)] + [row(work, found) for work in dict.fromkeys(work for work, _ in found)]
-    for cells in table:
+    for cells in table if found else []:
         print("| " + " | ".join(cells) + " |")
 
 

@@ -1,6 +1,6 @@
 """The PyTorch half of side-by-side.sh, and what it needs around it.
 
-    python side-by-side.py model WIDE VAE OUT      makes OUT: the model WIDE with an autoencoder built as the settings VAE say
+    python side-by-side.py model WIDE VAE OUT      makes OUT: the model WIDE, and an autoencoder as the settings VAE say
     python side-by-side.py picture MODEL OUT       draws the picture OUT; tells of its steps as Flow's events do
     python side-by-side.py half MODEL WORK ROUNDS  as halves.rs: seconds, CPU seconds and MiB of each round
     python side-by-side.py differ A B              how far two pictures are apart
@@ -108,6 +108,8 @@ def fold(model):
 
 def half(model, work, rounds):
     import torch
+
+    sys.dont_write_bytecode = True  # beside the sources
     from watched import Peak
 
     torch.set_num_threads(2)

@@ -1,7 +1,7 @@
 //! The half of the dashboard that touches the world: the terminal, keys, files, the machine, the run.
 //!
 //! A [`Dashboard`] is one more reader of a run's events, and a thread that draws. They meet at the
-//! [`Stage`](stage::Stage), where the state lives behind a lock that is held only to change it and to paint it into
+//! [`Stage`], where the state lives behind a lock that is held only to change it and to paint it into
 //! ratatui's buffer: a terminal that is slow holds up nothing but its own pictures. When the screen is left, or breaks,
 //! the plain printer goes on in its place.
 
