@@ -3,56 +3,18 @@
 //! A node's share must stay under 20 µs, from a checked graph to its last event. With a store, there are the files of an
 //! entry to write, or an index to ask; and a stored adapter of 12 MB is read at the speed of the disk's cache.
 
+mod passing;
+
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use flow_engine::store::{Cost, Entry};
 use flow_engine::{
-    Before, Cx, Device, Digest, Document, Dtype, Events, Graph, In, KeyParts, Node, NodeType, Options,
-    Project, Ready, Registry, Result, Run, ScriptFolders, Session, Settings, State, Status, Stop, Store,
-    StoredFile, Value, Wanted, expand_script, read_ron, read_script,
+    Before, Device, Digest, Document, Dtype, Events, Graph, KeyParts, NodeType, Options, Project, Ready,
+    Registry, Run, ScriptFolders, Session, Settings, State, Status, Stop, Store, StoredFile, Wanted,
+    expand_script, read_ron, read_script,
 };
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use passing::{Pass, graph_text};
 
 const NODES: usize = 10_000;
-
-struct Token(u64);
-
-impl Value for Token {
-    const TYPE: &'static str = "Token";
-    fn digest(&self) -> Digest {
-        Digest::of(&self.0.to_le_bytes())
-    }
-}
-
-/// Pass tokens on.
-#[derive(Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct Pass {
-    /// Where they come from.
-    from: Vec<In<Token>>,
-}
-
-impl Node for Pass {
-    const KIND: &'static str = "Pass";
-    type Output = Token;
-
-    fn run(&self, cx: &Cx<'_>) -> Result<Token> {
-        let mut sum = 1;
-        for wire in &self.from {
-            sum += cx.input(wire)?.0;
-        }
-        Ok(Token(sum))
-    }
-}
-
-/// The text of a graph in which node i reads the nodes that `inputs` names.
-fn graph_text(nodes: usize, inputs: impl Fn(usize) -> Vec<usize>) -> String {
-    let node = |i: usize| {
-        let from: Vec<_> = inputs(i).iter().map(|upstream| format!("\"n{upstream}\"")).collect();
-        format!("\"n{i}\": Pass(from: [{}]),\n", from.join(", "))
-    };
-    format!("Graph(nodes: {{\n{}}})", (0..nodes).map(node).collect::<String>())
-}
 
 fn shapes() -> [(&'static str, String); 2] {
     let chain = graph_text(NODES, |i| if i == 0 { vec![] } else { vec![i - 1] });

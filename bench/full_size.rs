@@ -13,6 +13,7 @@
 mod asked;
 mod made_up;
 mod memory;
+mod training;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -26,18 +27,12 @@ use flow_nodes::adapter::layers::Layers;
 use flow_nodes::adapter::shape::layers_among;
 use flow_nodes::adapter::{Adapter, read, write};
 use flow_nodes::model::{self, Model};
-use flow_nodes::sample::guidance::TimeIds;
-use flow_nodes::sample::{Generator, NoiseSchedule};
+use flow_nodes::sample::Generator;
 use flow_nodes::sdxl::base_config::unet_shapes;
 use flow_nodes::sdxl::{Checkpoint, Compute};
-use flow_nodes::train::dataset::{Dataset, Drawing, Example, Latent};
 use flow_nodes::train::method::Para;
-use flow_nodes::train::network::{Beginning, Trainees};
-use flow_nodes::train::objective::Objective;
-use flow_nodes::train::optimizer::AdamWSettings;
-use flow_nodes::train::schedule::RateSchedule;
-use flow_nodes::train::trainer::{Course, Trainer};
 use memory::watched;
+use training::Training;
 
 /// One row of the table.
 struct Work {
@@ -72,8 +67,6 @@ const PROMPT: &str = "a photo of a panda on a beach";
 const RANK: usize = 8;
 /// By which argument a child of this process knows that it is one.
 const CHILD: &str = "--child";
-/// As deep a call stack as a training has: a gradient's is as deep as the network.
-const STACK: usize = 256 << 20;
 
 fn open(folder: &Path, _: &Compute) -> Result<f64> {
     seconds(|| Checkpoint::open(folder))
@@ -125,68 +118,17 @@ fn made_up_model(folder: &Path) -> Result<Model> {
     Ok(Model::new(Checkpoint::open(folder)?, Digest::of(b"made up")))
 }
 
-fn train(folder: &Path, compute: &Compute) -> Result<f64> {
-    std::thread::scope(|scope| {
-        let deep = std::thread::Builder::new().stack_size(STACK);
-        let training = deep.spawn_scoped(scope, || training_step(folder, &compute.in_f32()))?;
-        training.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    })
-}
-
 /// A step as the node `Train` takes it on one picture; the denoiser is loaded before.
-fn training_step(folder: &Path, compute: &Compute) -> Result<f64> {
-    let model = made_up_model(folder)?;
-    let data = dataset(model.checkpoint(), 512)?;
+fn train(folder: &Path, compute: &Compute) -> Result<f64> {
     let para: Para = serde_json::from_value(serde_json::json!({ "rank": RANK }))?;
-    let trainees = Trainees::of(&para, &model, Beginning::at_random(0), compute, &mut |_, _| Ok(()))?;
-    let config = model.checkpoint().scheduler_config();
-    let schedule = NoiseSchedule::new(config);
-    let objective = Objective { schedule: &schedule, prediction: config.prediction_type, min_snr: None };
-    let drawing = Drawing {
-        seed: 0,
-        batch: 1,
-        timesteps: schedule.alphas_cumprod().len(),
-        caption_dropout: 0.0,
-        noise_offset: 0.0,
-        class_weight: 1.0,
+    let training = Training {
+        checkpoint: &Checkpoint::open(folder)?,
+        method: &para,
+        size: 512,
+        recomputes: true,
+        compute: compute.in_f32(),
     };
-    let load = || trainees.unet(&model, compute);
-    let mut trainer = Trainer::new(&trainees, load, (&data, drawing), objective, course(), compute)?;
-    trainer.validate(&[])?; // which loads the denoiser
-    seconds(|| trainer.step())
-}
-
-fn course() -> Course {
-    Course {
-        steps: 1,
-        rate: 1e-3,
-        schedule: RateSchedule::Constant,
-        warmup: 0,
-        accumulate: 1,
-        clip: 1.0,
-        optimizer: AdamWSettings::default(),
-        ema: None,
-        gradient_checkpointing: true,
-    }
-}
-
-/// One picture of noise, and a text of noise.
-fn dataset(checkpoint: &Checkpoint, size: usize) -> Result<Dataset> {
-    let mean = asked::latents(checkpoint, size)?.squeeze(0)?;
-    let deviation = (mean.ones_like()? * 0.1)?;
-    let example = Example {
-        latents: vec![Latent { mean, deviation }],
-        text: 0,
-        time_ids: TimeIds::whole(size, size),
-        masks: Vec::new(),
-    };
-    Ok(Dataset {
-        subjects: vec![example],
-        class: Vec::new(),
-        texts: vec![asked::text(checkpoint)?],
-        prompts: vec![PROMPT.to_owned()],
-        empty: None,
-    })
+    training.run(|trainer| seconds(|| trainer.step()))
 }
 
 fn seconds<T>(work: impl FnOnce() -> Result<T>) -> Result<f64> {

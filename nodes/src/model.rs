@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use candle_core::DType;
-use flow_engine::{Cx, Digest, Dtype, Result, Settings, Value};
+use flow_engine::{Cx, Device, Digest, Dtype, Result, Settings, Value};
 
 use crate::adapter::fold::{Applied, Folded, Scales};
 use crate::adapter::names::{Names, Target};
@@ -20,6 +20,9 @@ use crate::hub;
 use crate::kept::{Item, Kept, Key, Size};
 use crate::sdxl::save::Saving;
 use crate::sdxl::{Checkpoint, Compute, Part, Source as _, TextEncoders, Tokenizers, UNet, Vae, Weights};
+
+/// Matrices that are no layer's weight.
+const TABLES: [&str; 2] = ["token_embedding.weight", "position_embedding.weight"];
 
 /// A model: the checkpoint that it starts from, and what is applied to it.
 #[derive(Debug, Clone)]
@@ -234,7 +237,7 @@ impl Model {
         let item = Item {
             key,
             what: self.what(part, cx.settings()),
-            room: Size(self.loaded_bytes(part, compute.dtype)),
+            room: Size(self.loaded_bytes(part, cx.settings())),
         };
         let size = item.room;
         cx.shared::<Kept>().get_or_make(item, cx, || Ok((load(&compute)?, size)))
@@ -273,19 +276,39 @@ impl Model {
         format!("{called} of {}{} ({})", self.name(), adapters.collect::<String>(), settings.dtype)
     }
 
-    /// The bytes that a network takes once it is loaded; both text encoders are one.
-    pub(crate) fn loaded_bytes(&self, part: Part, dtype: DType) -> usize {
-        let elements = |part: Part| {
-            let shapes = self.checkpoint.weights(part).shapes();
-            shapes.map(|(_, shape)| shape.iter().product::<usize>()).sum::<usize>()
-        };
+    /// The bytes that a network takes in memory once it is loaded, beside what stays in its files; both text encoders are
+    /// one.
+    pub(crate) fn loaded_bytes(&self, part: Part, settings: Settings) -> usize {
+        let dtype = device::dtype(settings.dtype);
         match part {
-            Part::Vae => elements(part) * DType::F32.size_in_bytes(),
-            Part::Unet => elements(part) * dtype.size_in_bytes(),
+            Part::Vae => self.held(part, DType::F32, settings.device),
+            Part::Unet => self.held(part, dtype, settings.device),
             Part::TextEncoder | Part::TextEncoder2 => {
-                (elements(Part::TextEncoder) + elements(Part::TextEncoder2)) * dtype.size_in_bytes()
+                let both = [Part::TextEncoder, Part::TextEncoder2];
+                both.into_iter().map(|part| self.held(part, dtype, settings.device)).sum()
             }
         }
+    }
+
+    fn held(&self, part: Part, dtype: DType, device: Device) -> usize {
+        let files = self.checkpoint.weights(part);
+        let is_held = |(name, shape): &(&str, &[usize])| {
+            let is_layer = shape.len() >= 2 && !TABLES.iter().any(|table| name.ends_with(table));
+            device != Device::Cpu || !is_layer || !files.stays(name, dtype) || self.is_changed(part, name)
+        };
+        let held = files.shapes().filter(is_held);
+        held.map(|(_, shape)| shape.iter().product::<usize>()).sum::<usize>() * dtype.size_in_bytes()
+    }
+
+    /// Whether an adapter changes a tensor.
+    fn is_changed(&self, part: Part, tensor: &str) -> bool {
+        let target = Target { part, tensor: tensor.to_owned() };
+        self.applied.iter().any(|applied| applied.bound.changes(&target))
+    }
+
+    /// The parameters of a network.
+    pub(crate) fn parameters(&self, part: Part) -> usize {
+        self.checkpoint.weights(part).shapes().map(|(_, shape)| shape.iter().product::<usize>()).sum()
     }
 }
 

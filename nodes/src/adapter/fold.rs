@@ -12,6 +12,7 @@ use rayon::prelude::*;
 
 use super::names::Target;
 use super::{Bound, Layer, Single};
+use crate::ops::Weight;
 use crate::sdxl::files::WeightFiles;
 use crate::sdxl::weights::{Compute, Source};
 use crate::sdxl::{Checkpoint, Part};
@@ -93,19 +94,34 @@ impl<'a> Folded<'a> {
         let applied = applied.iter().filter(|applied| applied.changes(part)).collect();
         Self { files: checkpoint.weights(part), part, compute, applied }
     }
+
+    fn is_changed(&self, target: &Target) -> bool {
+        self.applied.iter().any(|applied| applied.bound.changes(target))
+    }
+
+    fn folded(&self, target: &Target, shape: &[usize]) -> Result<Tensor> {
+        let Compute { device, dtype } = self.compute;
+        let weight = self.files.convert(&target.tensor, device, DType::F32)?.reshape(shape)?;
+        let folded = self.applied.iter().try_fold(weight, |weight, applied| applied.apply(target, weight))?;
+        in_type(&target.tensor, folded, *dtype)
+    }
 }
 
 impl Source for Folded<'_> {
     fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
         let target = Target { part: self.part, tensor: name.to_owned() };
-        let Compute { device, dtype } = self.compute;
-        if !self.applied.iter().any(|applied| applied.bound.changes(&target)) {
-            return Ok(self.files.convert(name, device, *dtype)?.reshape(shape)?);
+        if self.is_changed(&target) {
+            return self.folded(&target, shape);
         }
-        let weight = self.files.convert(name, device, DType::F32)?.reshape(shape)?;
-        let folded =
-            self.applied.iter().try_fold(weight, |weight, applied| applied.apply(&target, weight))?;
-        in_type(name, folded, *dtype)
+        Ok(self.files.convert(name, &self.compute.device, self.compute.dtype)?.reshape(shape)?)
+    }
+
+    fn weight(&self, name: &str, shape: &[usize]) -> Result<Weight> {
+        let target = Target { part: self.part, tensor: name.to_owned() };
+        if self.is_changed(&target) {
+            return Ok(self.folded(&target, shape)?.into());
+        }
+        Ok(self.files.weight(name, &self.compute.device, self.compute.dtype)?.reshape(shape)?)
     }
 }
 

@@ -26,6 +26,7 @@ use candle_core::{DType, Device, Tensor};
 use flow_engine::{Problem, Result};
 use half::f16;
 
+use crate::ops::Weight;
 use crate::sdxl::config::TextConfig;
 use crate::sdxl::files::WeightFiles;
 use crate::sdxl::{Checkpoint, Source, TextEncoder, TextEncoders, Tokenizers, Weights};
@@ -240,6 +241,10 @@ impl Source for Embedded<'_> {
         }
         let rows = self.rows.to_dtype(table.dtype())?.to_device(table.device())?;
         Ok(Tensor::cat(&[&table.narrow(0, 0, self.start)?, &rows], 0)?)
+    }
+
+    fn weight(&self, name: &str, shape: &[usize]) -> Result<Weight> {
+        self.source.weight(name, shape)
     }
 }
 

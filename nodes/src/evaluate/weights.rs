@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use candle_core::Tensor;
 use flow_engine::Result;
 
+use crate::ops::Weight;
 use crate::sdxl::files::WeightFiles;
 use crate::sdxl::{Compute, Source};
 
@@ -17,6 +18,10 @@ pub(super) struct FromFile<'a> {
 impl Source for FromFile<'_> {
     fn tensor(&self, name: &str, _: &[usize]) -> Result<Tensor> {
         self.files.convert(name, &self.compute.device, self.compute.dtype)
+    }
+
+    fn weight(&self, name: &str, _: &[usize]) -> Result<Weight> {
+        self.files.weight(name, &self.compute.device, self.compute.dtype)
     }
 }
 

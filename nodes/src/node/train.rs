@@ -7,7 +7,7 @@ mod running;
 use std::path::PathBuf;
 
 use candle_core::DType;
-use flow_engine::{Check, Cx, Digest, In, Node, Project, Result};
+use flow_engine::{Check, Cx, Digest, Dtype, In, Node, Project, Result, Settings};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -244,8 +244,7 @@ impl Train {
     }
 
     fn recomputes(&self, model: &Model) -> bool {
-        let parameters = model.loaded_bytes(Part::Unet, DType::F32) / DType::F32.size_in_bytes();
-        self.gradient_checkpointing.unwrap_or(parameters >= LARGE)
+        self.gradient_checkpointing.unwrap_or(model.parameters(Part::Unet) >= LARGE)
     }
 
     fn drawing(&self, schedule: &NoiseSchedule) -> Drawing {
@@ -280,7 +279,8 @@ impl Train {
             Some(data) => data.validation(&drawing, &VALIDATION, &compute.device)?,
             None => Vec::new(),
         };
-        let size = Size(model.loaded_bytes(Part::Unet, compute.dtype));
+        let dtype = if compute.dtype == DType::F32 { Dtype::F32 } else { cx.settings().dtype };
+        let size = Size(model.loaded_bytes(Part::Unet, Settings { dtype, ..cx.settings() }));
         let load = || {
             cx.shared::<Kept>().make_room(size, cx);
             trainees.unet(&model, &compute)

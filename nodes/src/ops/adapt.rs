@@ -10,6 +10,7 @@ use flow_engine::Result;
 
 use super::conv::conv2d;
 use super::linear::linear;
+use super::weight::Weight;
 
 /// An adapter in one layer, while it is trained.
 pub trait Adapt: fmt::Debug + Send + Sync {
@@ -26,17 +27,17 @@ pub struct Bare<'a> {
     /// `[n, d_in]`, or pictures `[b, c_in, h, w]`.
     pub x: &'a Tensor,
     /// `[d_out, d_in]`, or a kernel `[c_out, c_in, kernel, kernel]`.
-    pub weight: &'a Tensor,
+    pub weight: &'a Weight,
     /// Stride and padding of a convolution.
     convolves: Option<(usize, usize)>,
 }
 
 impl<'a> Bare<'a> {
-    pub(super) fn linear(x: &'a Tensor, weight: &'a Tensor) -> Self {
+    pub(super) fn linear(x: &'a Tensor, weight: &'a Weight) -> Self {
         Self { x, weight, convolves: None }
     }
 
-    pub(super) fn conv2d(x: &'a Tensor, weight: &'a Tensor, stride: usize, padding: usize) -> Self {
+    pub(super) fn conv2d(x: &'a Tensor, weight: &'a Weight, stride: usize, padding: usize) -> Self {
         Self { x, weight, convolves: Some((stride, padding)) }
     }
 
@@ -52,11 +53,20 @@ impl<'a> Bare<'a> {
     ///
     /// # Errors
     /// Shapes that do not fit.
-    pub fn with(&self, weight: &Tensor) -> Result<Tensor> {
+    pub fn with(&self, weight: impl Into<Weight>) -> Result<Tensor> {
         match self.convolves {
             None => linear(self.x, weight, None),
             Some((stride, padding)) => conv2d(self.x, weight, None, stride, padding),
         }
+    }
+
+    /// What the layer gives with a change added to its weight, which has as many elements.
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    pub fn changed(&self, change: &Tensor) -> Result<Tensor> {
+        let weight = self.weight.tensor()?;
+        self.with((&weight + change.reshape(weight.shape())?.to_dtype(weight.dtype())?)?)
     }
 
     /// The features of `h`, `[n, r]` or `[b, r, h, w]`, mixed by `up` `[d, r]` or `[d, r, 1, 1]`.

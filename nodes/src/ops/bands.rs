@@ -76,7 +76,7 @@ pub fn rows_of(x: &Tensor, rows: Range<usize>) -> Result<Tensor> {
 /// Output rows of a band, if a picture of this size must be taken in bands.
 fn band_height(conv: &Conv2d, x: &Tensor, (h, w): (usize, usize)) -> Option<usize> {
     let tracked = |x: &Tensor| x.track_op();
-    if conv.adapt.is_some() || tracked(x) || tracked(&conv.weight) || conv.bias.as_ref().is_some_and(tracked)
+    if conv.adapt.is_some() || tracked(x) || conv.weight.track_op() || conv.bias.as_ref().is_some_and(tracked)
     {
         return None;
     }
@@ -131,7 +131,7 @@ mod tests {
         let weight = scattered(&[c_out, c_in, kernel, kernel], 1);
         Conv2d {
             name: "conv".into(),
-            weight,
+            weight: weight.into(),
             bias: Some(scattered(&[c_out], 2)),
             stride,
             padding,
@@ -156,7 +156,11 @@ mod tests {
                 [(3, 1, 1), (3, 2, 0), (3, 2, 1), (1, 1, 0), (1, 2, 0), (5, 1, 2), (4, 3, 1)]
             {
                 let conv = conv(3, 4, kernel, stride, padding);
-                let conv = Conv2d { weight: to(&conv.weight), bias: conv.bias.as_ref().map(to), ..conv };
+                let conv = Conv2d {
+                    weight: to(&conv.weight.tensor().unwrap()).into(),
+                    bias: conv.bias.as_ref().map(to),
+                    ..conv
+                };
                 let whole = conv.forward(&x).unwrap();
                 for height in 1..=whole.dim(2).unwrap() {
                     let bands = in_bands(&conv, (13, 7), height, &|rows| rows_of(&x, rows), None).unwrap();

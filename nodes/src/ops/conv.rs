@@ -14,7 +14,7 @@ use flow_engine::Result;
 use super::adapt::{Adapt, Bare};
 use super::lanes::for_parts;
 use super::values::contiguous_f32;
-use super::{frozen, is_f32_on_cpu, widens};
+use super::{Weight, frozen, is_f32_on_cpu, widens};
 
 /// Patches held at once, in elements (128 MiB in float32).
 pub(crate) const PATCHES: usize = 32 << 20;
@@ -27,7 +27,7 @@ pub struct Conv2d {
     /// Its diffusers name, without `.weight`.
     pub name: String,
     /// `[c_out, c_in, kernel, kernel]`.
-    pub weight: Tensor,
+    pub weight: Weight,
     /// `[c_out]`.
     pub bias: Option<Tensor>,
     /// Pixels from one patch to the next, on both axes.
@@ -76,19 +76,18 @@ impl Conv2d {
 /// Only some rows of what `conv` makes of `x`.
 pub(super) fn conv2d_rows(conv: &Conv2d, x: &Tensor, rows: Range<usize>) -> Result<Tensor> {
     if widens(x) {
-        let wide = |x: &Tensor| x.to_dtype(DType::F32);
-        let conv = Conv2d { weight: wide(&conv.weight)?, ..conv.clone() };
-        return Ok(conv2d_rows(&conv, &wide(x)?, rows)?.to_dtype(x.dtype())?);
+        let conv = Conv2d { weight: conv.weight.widened()?, ..conv.clone() };
+        return Ok(conv2d_rows(&conv, &x.to_dtype(DType::F32)?, rows)?.to_dtype(x.dtype())?);
     }
     let &Conv2d { stride, padding, .. } = conv;
     let (_, c, h, w) = x.dims4()?;
-    let takes = conv.weight.dim(1)?;
+    let takes = conv.weight.dims()[1];
     anyhow::ensure!(c == takes, "`{}` takes {takes} channels, but its input is {:?}", conv.name, x.dims());
     if is_f32_on_cpu(x) {
         let patches = Patches { kernel: conv.kernel(), stride, padding, h, w, rows };
         return by_patches(x, &conv.weight, conv.bias.as_ref(), patches);
     }
-    let y = x.conv2d(&conv.weight, padding, stride, 1, 1)?.narrow(2, rows.start, rows.len())?;
+    let y = x.conv2d(&conv.weight.tensor()?, padding, stride, 1, 1)?.narrow(2, rows.start, rows.len())?;
     add_bias(y, conv.bias.as_ref())
 }
 
@@ -100,43 +99,44 @@ pub(super) fn conv2d_rows(conv: &Conv2d, x: &Tensor, rows: Range<usize>) -> Resu
 /// Channels that do not match, a picture smaller than the kernel.
 pub fn conv2d(
     x: &Tensor,
-    weight: &Tensor,
+    weight: impl Into<Weight>,
     bias: Option<&Tensor>,
     stride: usize,
     padding: usize,
 ) -> Result<Tensor> {
+    let weight = weight.into();
     if widens(x) {
         let wide = |x: &Tensor| x.to_dtype(DType::F32);
         let bias = bias.map(wide).transpose()?;
-        let y = conv2d(&wide(x)?, &wide(weight)?, bias.as_ref(), stride, padding)?;
+        let y = conv2d(&wide(x)?, weight.widened()?, bias.as_ref(), stride, padding)?;
         return Ok(y.to_dtype(x.dtype())?);
     }
     let (_, c_in, h, w) = x.dims4()?;
-    let (_, c_weight, kernel, _) = weight.dims4()?;
+    let &[_, c_weight, kernel, _] = weight.dims() else { anyhow::bail!("its weight is {:?}", weight.dims()) };
     anyhow::ensure!(c_in == c_weight, "it takes {c_weight} channels, but its input is {:?}", x.dims());
     let smallest = h.min(w) + 2 * padding;
     anyhow::ensure!(smallest >= kernel, "a {h} x {w} picture is smaller than its kernel of {kernel}");
     if !is_f32_on_cpu(x) {
-        return add_bias(x.conv2d(weight, padding, stride, 1, 1)?, bias);
+        return add_bias(x.conv2d(&weight.tensor()?, padding, stride, 1, 1)?, bias);
     }
     let patches = Patches { kernel, stride, padding, h, w, rows: 0..(h + 2 * padding - kernel) / stride + 1 };
-    by_patches(x, weight, bias, patches)
+    by_patches(x, &weight, bias, patches)
 }
 
 pub(super) fn add_bias(y: Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     let Some(bias) = bias else { return Ok(y) };
     let bias = &bias.to_dtype(y.dtype())?;
-    if frozen::is_frozen(&y, bias) {
+    if frozen::is_frozen_bias(&y, bias) {
         return Ok(frozen::add_bias(&y, bias)?);
     }
     Ok(y.broadcast_add(&bias.to_dtype(y.dtype())?.reshape((1, bias.elem_count(), 1, 1))?)?)
 }
 
 /// A convolution in float32 on a CPU.
-fn by_patches(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, patches: Patches) -> Result<Tensor> {
+fn by_patches(x: &Tensor, weight: &Weight, bias: Option<&Tensor>, patches: Patches) -> Result<Tensor> {
     if frozen::is_frozen(x, weight) {
         return match bias {
-            Some(bias) if !frozen::is_frozen(x, bias) => {
+            Some(bias) if !frozen::is_frozen_bias(x, bias) => {
                 add_bias(frozen::convolution(x, weight, None, patches)?, Some(bias))
             }
             bias => Ok(frozen::convolution(x, weight, bias, patches)?),
@@ -144,9 +144,10 @@ fn by_patches(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, patches: Patch
     }
     let per_row = x.dim(0)? * x.dim(1)? * patches.kernel * patches.kernel * patches.width();
     let band = (PATCHES / per_row.max(1)).max(1);
+    let weight = weight.tensor()?;
     let bands = patches.rows.clone().step_by(band).map(|start| {
         let rows = start..patches.rows.end.min(start + band);
-        convolve(x, weight, patches.only(rows))
+        convolve(x, &weight, patches.only(rows))
     });
     let y = match bands.collect::<Result<Vec<_>>>()?.as_slice() {
         [whole] => whole.clone(),

@@ -14,6 +14,7 @@ use super::is_f32_on_cpu;
 use super::lanes::for_parts;
 use super::product::{Product, View};
 use super::values::{ELSEWHERE, contiguous_f32, with_values};
+use super::weight::Weight;
 
 /// Patches held at once by each picture, in elements (8 MiB in float32): what a cache holds a part of.
 const HELD: usize = 2 << 20;
@@ -21,24 +22,29 @@ const HELD: usize = 2 << 20;
 const TOGETHER: usize = 512;
 
 /// Whether a layer of this weight takes no gradient itself, where that is worth an operation of its own.
-pub(super) fn is_frozen(x: &Tensor, weight: &Tensor) -> bool {
+pub(super) fn is_frozen(x: &Tensor, weight: &Weight) -> bool {
     !weight.track_op() && is_f32_on_cpu(x)
 }
 
+/// Whether a bias takes no gradient, likewise.
+pub(super) fn is_frozen_bias(x: &Tensor, bias: &Tensor) -> bool {
+    !bias.track_op() && is_f32_on_cpu(x)
+}
+
 /// Whether a linear layer is frozen: off the CPU in every type.
-pub(super) fn is_frozen_linear(x: &Tensor, weight: &Tensor) -> bool {
+pub(super) fn is_frozen_linear(x: &Tensor, weight: &Weight) -> bool {
     is_frozen(x, weight) || (x.track_op() && !weight.track_op() && !x.device().is_cpu())
 }
 
 /// `x Wᵀ + b`: `x` `[n, d_in]`, frozen `weight` `[d_out, d_in]` and `bias` `[d_out]`, which is only for a CPU; gives
 /// `[n, d_out]`.
-pub(super) fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+pub(super) fn linear(x: &Tensor, weight: &Weight, bias: Option<&Tensor>) -> Result<Tensor> {
     let bias = bias.map(Tensor::contiguous).transpose()?;
     x.contiguous()?.apply_op1(FrozenLinear { weight: weight.contiguous()?, bias })
 }
 
 struct FrozenLinear {
-    weight: Tensor,
+    weight: Weight,
     bias: Option<Tensor>,
 }
 
@@ -69,20 +75,23 @@ impl CustomOp1 for FrozenLinear {
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let (n, d_in) = layout.shape().dims2()?;
-        let d_out = self.weight.dim(0)?;
+        let d_out = self.weight.dims()[0];
         let x = contiguous_f32(storage, layout)?;
         let mut out = begun_rows(n, d_out, self.bias.as_ref())?;
-        with_values(&self.weight, |weight| {
+        self.weight.rows(|rows, weight| {
             let (left, right) = (View::rows(x, d_in), View::transposed(weight, d_in));
-            let product = Product::of([n, d_out, d_in], left, right);
+            let product = Product::of([n, rows.len(), d_in], left, right);
             let product = if self.bias.is_some() { product.adding(1.0) } else { product };
-            product.into(&mut out, d_out);
+            if n > 0 {
+                product.into(&mut out[rows.start..], d_out);
+            }
         })?;
         Ok((CpuStorage::F32(out), Shape::from((n, d_out))))
     }
 
     fn cuda_fwd(&self, x: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
-        let (weight, weight_layout) = self.weight.storage_and_layout();
+        let weight = self.weight.tensor()?;
+        let (weight, weight_layout) = weight.storage_and_layout();
         match &*weight {
             Storage::Cuda(weight) => by_device((x, layout), (weight, weight_layout)),
             _ => candle_core::bail!("{ELSEWHERE}"),
@@ -90,7 +99,8 @@ impl CustomOp1 for FrozenLinear {
     }
 
     fn metal_fwd(&self, x: &MetalStorage, layout: &Layout) -> Result<(MetalStorage, Shape)> {
-        let (weight, weight_layout) = self.weight.storage_and_layout();
+        let weight = self.weight.tensor()?;
+        let (weight, weight_layout) = weight.storage_and_layout();
         match &*weight {
             Storage::Metal(weight) => by_device((x, layout), (weight, weight_layout)),
             _ => candle_core::bail!("{ELSEWHERE}"),
@@ -98,7 +108,36 @@ impl CustomOp1 for FrozenLinear {
     }
 
     fn bwd(&self, _: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        grad.contiguous()?.matmul(&self.weight).map(Some)
+        let grad = grad.contiguous()?;
+        if grad.device().is_cpu() {
+            return grad.apply_op1_no_bwd(&FrozenLinearBack { weight: &self.weight }).map(Some);
+        }
+        grad.matmul(&self.weight.tensor()?).map(Some)
+    }
+}
+
+/// From a gradient of [`FrozenLinear`]'s output, `[n, d_out]`, to that of its input, `[n, d_in]`.
+struct FrozenLinearBack<'a> {
+    weight: &'a Weight,
+}
+
+impl CustomOp1 for FrozenLinearBack<'_> {
+    fn name(&self) -> &'static str {
+        "frozen-linear-back"
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let ((n, d_out), d_in) = (layout.shape().dims2()?, self.weight.dims()[1]);
+        let grad = contiguous_f32(storage, layout)?;
+        let mut out = vec![0f32; n * d_in];
+        self.weight.rows(|rows, weight| {
+            let left =
+                View { data: &grad[rows.start.min(grad.len())..], rows_apart: d_out, columns_apart: 1 };
+            let product = Product::of([n, d_in, rows.len()], left, View::rows(weight, d_in));
+            let product = if rows.start > 0 { product.adding(1.0) } else { product };
+            product.into(&mut out, d_in);
+        })?;
+        Ok((CpuStorage::F32(out), Shape::from((n, d_in))))
     }
 }
 
@@ -116,7 +155,7 @@ fn by_device<S: BackendStorage>(
 /// `bias` `[c_out]`.
 pub(super) fn convolution(
     x: &Tensor,
-    weight: &Tensor,
+    weight: &Weight,
     bias: Option<&Tensor>,
     patches: Patches,
 ) -> Result<Tensor> {
@@ -127,7 +166,7 @@ pub(super) fn convolution(
 /// One direction of a frozen convolution.
 #[derive(Clone)]
 struct FrozenConv {
-    weight: Tensor,
+    weight: Weight,
     bias: Option<Tensor>,
     patches: Patches,
 }
@@ -135,8 +174,10 @@ struct FrozenConv {
 impl FrozenConv {
     /// Output channels, and the elements of a patch.
     fn sizes(&self) -> Result<(usize, usize)> {
-        let (c_out, c_in, kernel, _) = self.weight.dims4()?;
-        Ok((c_out, c_in * kernel * kernel))
+        match self.weight.dims() {
+            &[c_out, c_in, kernel, _] => Ok((c_out, c_in * kernel * kernel)),
+            dims => candle_core::bail!("a kernel {dims:?}"),
+        }
     }
 
     /// Bands of output rows whose patches are held at once.
@@ -167,7 +208,7 @@ impl CustomOp1 for FrozenConv {
         let ((c_out, patch), pictures) = (self.sizes()?, contiguous_f32(storage, layout)?);
         let (height, width) = (self.patches.rows.len(), self.patches.width());
         let mut out = begun_planes(b * c_out, height * width, self.bias.as_ref())?;
-        with_values(&self.weight, |weight| {
+        self.weight.whole(|weight| {
             self.each(&mut out, c_out * height * width, |i, out, threads| {
                 let picture = &pictures[i * c_in * h * w..][..c_in * h * w];
                 for band in self.bands(patch) {
@@ -206,7 +247,7 @@ impl CustomOp1 for FrozenConvBack {
         let ((c_out, patch), grads) = (self.conv.sizes()?, contiguous_f32(storage, layout)?);
         let (height, width) = (self.conv.patches.rows.len(), self.conv.patches.width());
         let mut out = vec![0f32; self.shape.elem_count()];
-        with_values(&self.conv.weight, |weight| {
+        self.conv.weight.whole(|weight| {
             self.conv.each(&mut out, c_in * h * w, |i, picture, threads| {
                 let grad = &grads[i * c_out * height * width..][..c_out * height * width];
                 for band in self.conv.bands(patch) {

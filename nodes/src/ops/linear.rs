@@ -7,7 +7,7 @@ use candle_core::{D, DType, Tensor};
 use flow_engine::Result;
 
 use super::adapt::{Adapt, Bare};
-use super::{frozen, widens};
+use super::{Weight, frozen, widens};
 
 /// A linear layer `x Wᵀ + b`, known by the name it has in a checkpoint.
 ///
@@ -17,7 +17,7 @@ pub struct Linear {
     /// Its diffusers name, without `.weight`.
     pub name: String,
     /// `[d_out, d_in]`.
-    pub weight: Tensor,
+    pub weight: Weight,
     /// `[d_out]`.
     pub bias: Option<Tensor>,
     /// An adapter that is being trained.
@@ -37,28 +37,29 @@ impl Linear {
         let y = adapt.forward(&Bare::linear(&rows, &self.weight))?;
         let bias = self.bias.as_ref().map(|bias| bias.to_dtype(y.dtype())).transpose()?;
         let y = add_bias(y, bias.as_ref())?;
-        Ok(y.reshape([lead, &[self.weight.dim(0)?]].concat())?)
+        Ok(y.reshape([lead, &self.weight.dims()[..1]].concat())?)
     }
 }
 
 /// `x Wᵀ + b`: `x` `[.., d_in]`, `weight` `[d_out, d_in]`, `bias` `[d_out]`; gives `[.., d_out]`.
-pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+pub fn linear(x: &Tensor, weight: impl Into<Weight>, bias: Option<&Tensor>) -> Result<Tensor> {
+    let weight = weight.into();
     if widens(x) {
         let bias = bias.map(|b| b.to_dtype(DType::F32)).transpose()?;
-        let y = linear(&x.to_dtype(DType::F32)?, &weight.to_dtype(DType::F32)?, bias.as_ref())?;
+        let y = linear(&x.to_dtype(DType::F32)?, weight.widened()?, bias.as_ref())?;
         return Ok(y.to_dtype(x.dtype())?);
     }
-    let (d_out, d_in) = weight.dims2()?;
+    let &[d_out, d_in] = weight.dims() else { anyhow::bail!("its weight is {:?}", weight.dims()) };
     let (lead, last) = x.dims().split_at(x.rank().saturating_sub(1));
     anyhow::ensure!(last == [d_in], "it takes {d_in} features, but its input is {:?}", x.dims());
 
     let rows = x.reshape(((), d_in))?;
     let y = match bias {
-        Some(bias) if frozen::is_frozen(x, weight) && frozen::is_frozen(x, bias) => {
-            frozen::linear(&rows, weight, Some(bias))?
+        Some(bias) if frozen::is_frozen(x, &weight) && frozen::is_frozen_bias(x, bias) => {
+            frozen::linear(&rows, &weight, Some(bias))?
         }
-        _ if frozen::is_frozen_linear(x, weight) => add_bias(frozen::linear(&rows, weight, None)?, bias)?,
-        _ => add_bias(rows.matmul(&weight.t()?)?, bias)?,
+        _ if frozen::is_frozen_linear(x, &weight) => add_bias(frozen::linear(&rows, &weight, None)?, bias)?,
+        _ => add_bias(rows.matmul(&weight.tensor()?.t()?)?, bias)?,
     };
     Ok(y.reshape([lead, &[d_out]].concat())?)
 }
@@ -67,7 +68,7 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
 fn add_bias(y: Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     match bias {
         None => Ok(y),
-        Some(bias) if frozen::is_frozen(&y, bias) => Ok(frozen::add_bias(&y, bias)?),
+        Some(bias) if frozen::is_frozen_bias(&y, bias) => Ok(frozen::add_bias(&y, bias)?),
         Some(bias) => Ok(y.broadcast_add(bias)?),
     }
 }

@@ -9,6 +9,7 @@
 //! Nothing here knows a model, a file or a name in one, except that a layer carries the name it was loaded under.
 
 mod activation;
+mod adamw;
 mod adapt;
 mod attend;
 mod attention;
@@ -27,8 +28,10 @@ mod resize;
 mod segments;
 mod span;
 mod values;
+mod weight;
 
 pub use activation::{geglu, gelu, quick_gelu, relu, silu};
+pub use adamw::AdamWStep;
 pub use adapt::{Adapt, Bare};
 pub(crate) use attention::SCORES;
 pub use attention::{attention, softmax};
@@ -43,6 +46,7 @@ pub use project::remove_span;
 pub use resize::nearest;
 pub use segments::Segments;
 pub use span::{BasisGradient, take_span};
+pub use weight::{Bytes, Weight};
 
 use candle_core::{DType, Tensor};
 use flow_engine::Result;

@@ -14,7 +14,7 @@
 use candle_core::{CpuStorage, CustomOp2, DType, Layout, Result, Shape, Tensor};
 
 use super::product::{Product, View};
-use super::values::{contiguous_f32, with_values};
+use super::values::{contiguous_f32, with_all};
 
 /// Which gradient a basis gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,8 +41,8 @@ pub fn take_span(
     let wide = h.to_dtype(DType::F32)?.contiguous()?;
     let y = if h.device().is_cpu() {
         let basis = basis.contiguous()?;
-        let within = within(&wide.detach(), &basis.detach())?;
-        wide.apply_op2(&basis, TakeSpan { within, strength, gradient })?
+        let taking = TakeSpan::new(&wide, &basis, strength, gradient)?;
+        wide.apply_op2(&basis, taking)?
     } else {
         composed(&wide, basis, strength, gradient)?
     };
@@ -80,29 +80,115 @@ fn back_to(rows: &Tensor, shape: &Shape) -> Result<Tensor> {
     rows.reshape((b, (), d))?.transpose(1, 2)?.contiguous()?.reshape(shape)
 }
 
-/// `Bᵀ h`: `[n, r]`, of pictures `[b, r, h w]`.
-fn within(h: &Tensor, basis: &Tensor) -> Result<Tensor> {
-    if h.rank() == 2 {
-        return h.matmul(basis);
-    }
-    let basis = basis.t()?.contiguous()?.broadcast_left(h.dim(0)?)?.contiguous()?; // [b, r, d]
-    basis.matmul(&h.flatten_from(2)?)
+/// Features as they lie: one place after the other, or pictures feature by feature.
+#[derive(Debug, Clone, Copy)]
+struct Sizes {
+    /// Pictures; 1 for rows of features.
+    pictures: usize,
+    /// Places of a picture, or rows.
+    places: usize,
+    d: usize,
+    r: usize,
+    /// Whether a place's features lie side by side.
+    in_rows: bool,
 }
 
-/// The sum over all places of `left rightᵀ`, `[left's features, right's features]`.
-fn moment(left: &Tensor, right: &Tensor) -> Result<Tensor> {
-    if left.rank() == 2 {
-        return left.t()?.matmul(right);
+impl Sizes {
+    /// Of features `[n, d]` or `[b, d, ..]`, and a basis `[d, r]`.
+    fn of(h: &[usize], basis: &[usize]) -> Result<Self> {
+        match (h, basis) {
+            (&[places, d], &[_, r]) => Ok(Self { pictures: 1, places, d, r, in_rows: true }),
+            (&[pictures, d, ref places @ ..], &[_, r]) => {
+                Ok(Self { pictures, places: places.iter().product(), d, r, in_rows: false })
+            }
+            _ => candle_core::bail!("a basis {basis:?} in features {h:?}"),
+        }
     }
-    left.flatten_from(2)?.matmul(&right.flatten_from(2)?.t()?)?.sum(0)
+
+    /// Each picture's part of numbers `[pictures, width, places]`, or all rows.
+    fn parts<'a>(self, numbers: &'a [f32], width: usize) -> impl Iterator<Item = &'a [f32]> {
+        numbers.chunks_exact((width * self.places).max(1)).take(self.pictures)
+    }
+
+    /// `width` numbers of each place as a matrix of places by numbers, and its transpose.
+    fn views(self, part: &[f32], width: usize) -> [View<'_>; 2] {
+        let (rows, columns) = match self.in_rows {
+            true => (View::rows(part, width), View::transposed(part, width)),
+            false => (View::transposed(part, self.places), View::rows(part, self.places)),
+        };
+        [rows, columns]
+    }
+
+    /// `Bᵀ h`: `[n, r]`, of pictures `[b, r, places]`.
+    fn within(self, h: &[f32], q: &[f32]) -> Vec<f32> {
+        let Self { pictures, places, d, r, in_rows } = self;
+        let mut out = vec![0f32; pictures * places * r];
+        let parts = self.parts(h, d).zip(out.chunks_exact_mut((r * places).max(1)));
+        parts.for_each(|(h, out)| match in_rows {
+            true => Product::of([places, r, d], View::rows(h, d), View::rows(q, r)).into(out, r),
+            false => {
+                Product::of([r, places, d], View::transposed(q, r), View::rows(h, places)).into(out, places);
+            }
+        });
+        out
+    }
+
+    /// Adds a share of `B y` to features.
+    fn add(self, share: f32, q: &[f32], y: &[f32], features: &mut [f32]) {
+        let Self { places, d, r, in_rows, .. } = self;
+        let parts = features.chunks_exact_mut((d * places).max(1)).zip(self.parts(y, r));
+        parts.for_each(|(to, y)| match in_rows {
+            true => {
+                let product = Product::of([places, d, r], View::rows(y, r), View::transposed(q, r));
+                product.adding(share).into(to, d);
+            }
+            false => {
+                let product = Product::of([d, places, r], View::rows(q, r), View::rows(y, places));
+                product.adding(share).into(to, places);
+            }
+        });
+    }
+
+    /// Adds a share of the sum over all places of `left rightᵀ` to a matrix of `widths`.
+    fn add_moment(self, share: f32, (left, right): (&[f32], &[f32]), widths: [usize; 2], to: &mut [f32]) {
+        for (left, right) in self.parts(left, widths[0]).zip(self.parts(right, widths[1])) {
+            let ([_, left], [right, _]) = (self.views(left, widths[0]), self.views(right, widths[1]));
+            Product::of([widths[0], widths[1], self.places], left, right).adding(share).into(to, widths[1]);
+        }
+    }
 }
 
 /// `h - t B Y`, with the gradients of the module's formula.
 struct TakeSpan {
-    /// `Y`: `[n, r]`, of pictures `[b, r, h w]`.
-    within: Tensor,
-    strength: f64,
+    /// `Y`: `[n, r]`, of pictures `[b, r, places]`.
+    within: Vec<f32>,
+    strength: f32,
     gradient: BasisGradient,
+}
+
+impl TakeSpan {
+    /// For contiguous features and a contiguous basis.
+    fn new(h: &Tensor, basis: &Tensor, strength: f64, gradient: BasisGradient) -> Result<Self> {
+        let sizes = Sizes::of(h.dims(), basis.dims())?;
+        let within = with_all([h, basis], |[h, q]| sizes.within(h, q))?;
+        Ok(Self { within, strength: strength as f32, gradient })
+    }
+
+    /// The gradient of the basis, `[d, r]`; `z` is `Z`.
+    fn toward_basis(&self, sizes: Sizes, [h, q, grad]: [&[f32]; 3], z: &[f32]) -> Vec<f32> {
+        let (Sizes { d, r, .. }, y, share) = (sizes, self.within.as_slice(), -self.strength);
+        let mut out = vec![0f32; d * r];
+        sizes.add_moment(share, (grad, y), [d, r], &mut out);
+        sizes.add_moment(share, (h, z), [d, r], &mut out);
+        if self.gradient == BasisGradient::OfSpan {
+            let mut both = vec![0f32; r * r];
+            sizes.add_moment(1.0, (z, y), [r, r], &mut both);
+            sizes.add_moment(1.0, (y, z), [r, r], &mut both);
+            let product = Product::of([d, r, r], View::rows(q, r), View::rows(&both, r));
+            product.adding(self.strength).into(&mut out, r);
+        }
+        out
+    }
 }
 
 impl CustomOp2 for TakeSpan {
@@ -118,22 +204,8 @@ impl CustomOp2 for TakeSpan {
         basis_at: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let (h, q) = (contiguous_f32(h, h_at)?, contiguous_f32(basis, basis_at)?);
-        let (d, r) = basis_at.shape().dims2()?;
         let mut out = h.to_vec();
-        let share = -self.strength as f32;
-        with_values(&self.within, |y| {
-            if h_at.shape().rank() == 2 {
-                let basis = View::transposed(q, r);
-                Product::of([h_at.dims()[0], d, r], View::rows(y, r), basis).adding(share).into(&mut out, d);
-                return;
-            }
-            let places: usize = h_at.dims()[2..].iter().product();
-            let pictures = out.chunks_mut((d * places).max(1));
-            for (to, y) in pictures.zip(y.chunks((r * places).max(1))) {
-                let (basis, y) = (View::rows(q, r), View::rows(y, places));
-                Product::of([d, places, r], basis, y).adding(share).into(to, places);
-            }
-        })?;
+        Sizes::of(h_at.dims(), basis_at.dims())?.add(-self.strength, q, &self.within, &mut out);
         Ok((CpuStorage::F32(out), h_at.shape().clone()))
     }
 
@@ -144,22 +216,22 @@ impl CustomOp2 for TakeSpan {
         _: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let (frozen, grad) = (basis.detach(), grad.contiguous()?);
-        let z = within(&grad, &frozen)?;
-        let toward_basis = basis.track_op().then(|| {
-            let m = (moment(&grad, &self.within)? + moment(&h.detach(), &z)?)?;
-            let m = match self.gradient {
-                BasisGradient::OfEntries => m,
-                BasisGradient::OfSpan => {
-                    let half = moment(&z, &self.within)?;
-                    (m - frozen.matmul(&(&half + half.t()?)?)?)?
-                }
-            };
-            m * -self.strength
-        });
-        // The operation is its own transpose.
-        let back = TakeSpan { within: z, ..*self };
-        let toward_h = h.track_op().then(|| grad.apply_op2_no_bwd(&frozen, &back));
-        Ok((toward_h.transpose()?, toward_basis.transpose()?))
+        let (sizes, grad) = (Sizes::of(h.dims(), basis.dims())?, grad.contiguous()?);
+        let wanted = [h, basis].map(Tensor::track_op);
+        let (toward_h, toward_basis) = with_all([h, basis, &grad], |[h, q, grad]| {
+            let z = sizes.within(grad, q);
+            let toward_basis = wanted[1].then(|| self.toward_basis(sizes, [h, q, grad], &z));
+            // The operation is its own transpose.
+            let toward_h = wanted[0].then(|| {
+                let mut out = grad.to_vec();
+                sizes.add(-self.strength, q, &z, &mut out);
+                out
+            });
+            (toward_h, toward_basis)
+        })?;
+        let tensor = |values: Option<Vec<f32>>, like: &Tensor| {
+            values.map(|values| Tensor::from_vec(values, like.shape(), like.device())).transpose()
+        };
+        Ok((tensor(toward_h, h)?, tensor(toward_basis, basis)?))
     }
 }

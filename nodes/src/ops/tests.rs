@@ -220,7 +220,8 @@ fn half_types_go_in_and_come_out() {
 
 #[test]
 fn a_wrong_width_is_named() {
-    let layer = Linear { name: "conv_in".into(), weight: scattered(&[4, 5], 0), bias: None, adapt: None };
+    let layer =
+        Linear { name: "conv_in".into(), weight: scattered(&[4, 5], 0).into(), bias: None, adapt: None };
     let error = format!("{:#}", layer.forward(&scattered(&[2, 3], 1)).unwrap_err());
     assert_eq!(error, "in the linear layer `conv_in`: it takes 5 features, but its input is [2, 3]");
 }
@@ -294,4 +295,47 @@ fn rotations_pass_gradients_and_are_rotations() {
     let one = Tensor::eye(4, DType::F32, &Device::Cpu).unwrap();
     let off = gram.broadcast_sub(&one).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
     assert!(off < 1e-5, "{off}");
+}
+
+/// A weight of halves that lies somewhere, and the same as a tensor in float32.
+fn lying(shape: &[usize], dtype: DType) -> [Weight; 2] {
+    let halves = scattered(shape, 7).to_dtype(dtype).unwrap();
+    let wide = halves.to_dtype(DType::F32).unwrap();
+    let bits = wide.flatten_all().unwrap().to_vec1::<f32>().unwrap().into_iter().map(|x| match dtype {
+        DType::F16 => half::f16::from_f32(x).to_bits(),
+        _ => half::bf16::from_f32(x).to_bits(),
+    });
+    let bytes: Vec<u8> = bits.flat_map(u16::to_le_bytes).collect();
+    let range = 0..bytes.len();
+    [Weight::lying(std::sync::Arc::new(bytes), range, shape, dtype, DType::F32).unwrap(), wide.into()]
+}
+
+/// What a layer gives for some input, and the gradient of the input.
+fn both_ways(x: &Tensor, layer: impl Fn(&Tensor) -> Result<Tensor>) -> [Vec<f32>; 2] {
+    let x = Var::from_tensor(x).unwrap();
+    let y = layer(x.as_tensor()).unwrap();
+    let loss = (&y * scattered(y.dims(), 9)).unwrap().sum_all().unwrap();
+    let gradient = loss.backward().unwrap().get(&x).unwrap().clone();
+    [y, gradient].map(|tensor| tensor.flatten_all().unwrap().to_vec1().unwrap())
+}
+
+fn assert_close(found: [Vec<f32>; 2], wanted: [Vec<f32>; 2]) {
+    for (found, wanted) in found.iter().zip(&wanted) {
+        let most = wanted.iter().fold(0f32, |most, x| most.max(x.abs()));
+        assert!(found.iter().zip(wanted).all(|(a, b)| (a - b).abs() <= 1e-5 * most), "{most}");
+    }
+}
+
+#[test]
+fn a_layer_of_halves_that_lie_somewhere_is_the_layer_of_their_numbers() {
+    for dtype in [DType::F16, DType::BF16] {
+        // More rows than are widened together.
+        let (x, weights) = (scattered(&[3, 1500], 1), lying(&[1000, 1500], dtype));
+        let bias = scattered(&[1000], 2);
+        let [found, wanted] = weights.map(|weight| both_ways(&x, |x| linear(x, &weight, Some(&bias))));
+        assert_close(found, wanted);
+        let (x, weights) = (scattered(&[2, 5, 9, 8], 1), lying(&[7, 5, 3, 3], dtype));
+        let [found, wanted] = weights.map(|weight| both_ways(&x, |x| conv2d(x, &weight, None, 2, 1)));
+        assert_close(found, wanted);
+    }
 }

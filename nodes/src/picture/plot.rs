@@ -47,7 +47,10 @@ pub const COLOURS: [RGBColor; 8] = [
 pub(super) const FONT: &str = "sans-serif";
 
 /// Makes the font known that every plot is written in.
-pub(super) fn register() -> std::result::Result<(), &'static str> {
+///
+/// # Errors
+/// A font that cannot be read.
+pub fn register() -> std::result::Result<(), &'static str> {
     register_font(FONT, FontStyle::Normal, HACK_REGULAR).map_err(|_| "its font cannot be read")
 }
 

@@ -8,14 +8,16 @@ use rayon::prelude::*;
 
 use super::{Estimate, Step};
 use crate::sdxl::config::Prediction;
-use crate::sdxl::{TextEmbeds, UNet};
+use crate::sdxl::{FixedText, TextEmbeds, UNet};
 
 /// The denoiser with everything settled but the latents and the time: what every sampler walks on.
 #[derive(Debug)]
 pub struct Denoiser<'a> {
     unet: &'a UNet,
     prediction: Prediction,
-    text: TextEmbeds,
+    text: FixedText,
+    /// The same sample by sample, if the network is so narrow that each may have a thread of its own.
+    each: Vec<FixedText>,
     time_ids: Tensor,
     /// How far to go from the negative prediction past the positive one; `None` leaves the negative out.
     guidance: Option<f64>,
@@ -69,21 +71,27 @@ impl<'a> Denoiser<'a> {
             return Err(Problem::new(format!("`guidance` is {guidance}")).into());
         }
         if guidance <= 1.0 {
-            let (text, time_ids) = (positive.clone(), time_ids.clone());
-            return Ok(Self { unet, prediction, text, time_ids, guidance: None, rescale: 0.0 });
+            return Self::of(unet, prediction, positive.clone(), time_ids.clone(), None);
         }
         let negative =
             negative.ok_or_else(|| Problem::new("guidance above 1 needs something to guide away from"))?;
         let (b, n) = (positive.pooled.dim(0)?, negative.pooled.dim(0)?);
         anyhow::ensure!(b == n, "{b} positive prompts, but {n} negative ones");
-        Ok(Self {
-            unet,
-            prediction,
-            text: TextEmbeds::cat(&[negative, positive])?,
-            time_ids: Tensor::cat(&[time_ids, time_ids], 0)?,
-            guidance: Some(guidance),
-            rescale: 0.0,
-        })
+        let text = TextEmbeds::cat(&[negative, positive])?;
+        Self::of(unet, prediction, text, Tensor::cat(&[time_ids, time_ids], 0)?, Some(guidance))
+    }
+
+    fn of(
+        unet: &'a UNet,
+        prediction: Prediction,
+        text: TextEmbeds,
+        time_ids: Tensor,
+        guidance: Option<f64>,
+    ) -> Result<Self> {
+        let is_narrow = unet.config().block_out_channels.iter().all(|&c| c <= SMALL.0);
+        let count = if is_narrow && time_ids.device().is_cpu() { text.pooled.dim(0)? } else { 0 };
+        let each = (0..count).map(|i| Ok(FixedText::new(text.sample(i)?))).collect::<Result<_>>()?;
+        Ok(Self { unet, prediction, text: FixedText::new(text), each, time_ids, guidance, rescale: 0.0 })
     }
 
     /// With the contrast that guidance adds taken back by this share, 0 to 1 (Lin et al. 2023, arXiv 2305.08891,
@@ -129,18 +137,15 @@ impl Denoiser<'_> {
         let (b, _, h, w) = x.dims4()?;
         let timesteps = Tensor::full(timestep as f32, b, x.device())?;
         let Self { unet, text, time_ids, .. } = self;
-        let channels = &unet.config().block_out_channels;
-        let outer = channels.first().copied().unwrap_or_default();
-        let is_small = channels.iter().all(|&c| c <= SMALL.0) && outer * h * w <= SMALL.1;
-        if b == 1 || !is_small || !x.device().is_cpu() {
-            return unet.forward(x, &timesteps, text, time_ids);
+        let outer = unet.config().block_out_channels.first().copied().unwrap_or_default();
+        if b == 1 || self.each.len() != b || outer * h * w > SMALL.1 {
+            return unet.forward_fixed(x, &timesteps, text, time_ids);
         }
-        let one = |i: usize| {
+        let one = |(i, text): (usize, &FixedText)| {
             let only = |x: &Tensor| x.narrow(0, i, 1)?.contiguous();
-            let text = TextEmbeds { prompt_embeds: only(&text.prompt_embeds)?, pooled: only(&text.pooled)? };
-            unet.forward(&only(x)?, &only(&timesteps)?, &text, &only(time_ids)?)
+            unet.forward_fixed(&only(x)?, &only(&timesteps)?, text, &only(time_ids)?)
         };
-        let all = (0..b).into_par_iter().map(one).collect::<Result<Vec<_>>>()?;
+        let all = self.each.par_iter().enumerate().map(one).collect::<Result<Vec<_>>>()?;
         Ok(Tensor::cat(&all, 0)?)
     }
 }

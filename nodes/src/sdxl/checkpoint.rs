@@ -25,6 +25,7 @@ use super::unet::UNet;
 use super::vae::Vae;
 use super::vae_choice::OtherVae;
 use super::weights::{Compute, Layout, Source, Weights};
+use crate::ops::Weight;
 
 /// An opened SDXL model.
 #[derive(Debug, Clone)]
@@ -348,6 +349,10 @@ impl Source for FromFiles<'_> {
     fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
         let tensor = self.files.convert(name, &self.compute.device, self.compute.dtype)?;
         Ok(tensor.reshape(shape)?) // only old 1x1 attention kernels differ, see `same_shape`
+    }
+
+    fn weight(&self, name: &str, shape: &[usize]) -> Result<Weight> {
+        Ok(self.files.weight(name, &self.compute.device, self.compute.dtype)?.reshape(shape)?)
     }
 }
 

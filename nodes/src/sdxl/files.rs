@@ -11,6 +11,7 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 use flow_engine::{Problem, Result};
 use half::f16;
+use rayon::prelude::*;
 use safetensors::tensor::Dtype;
 use serde::Deserialize;
 
@@ -18,6 +19,7 @@ use super::config::read_json;
 use super::damage::{absent, damaged, is_pickle, pickle};
 use super::mapped::{Bytes, MappedFile, map};
 use super::widen::widen;
+use crate::ops::Weight;
 
 /// The safetensors files of one part, as one table of tensors.
 #[derive(Debug, Clone)]
@@ -269,27 +271,58 @@ impl WeightFiles {
     /// # Errors
     /// No such tensor; a NaN or an infinity in it.
     pub fn read(&self, name: &str) -> Result<Tensor> {
-        let Some(stored) = self.tensors.get(name) else {
-            let message = format!("there is no tensor `{name}` in `{}`", self.path.display());
-            return Err(Problem::new(message).into());
-        };
+        let (stored, dtype) = self.checked(name)?;
         let bytes = &stored.file.bytes[stored.start..stored.end];
-        let Some(dtype) = weight_dtype(stored.dtype) else {
-            let (file, dtype) = (stored.file.path.display(), stored.dtype);
-            let message = format!("`{name}` in `{file}` is of type {dtype:?}");
-            return Err(Problem::new(message).hint(READ_TYPES).into());
-        };
-        if !largest(bytes, dtype).is_finite() {
-            let file = stored.file.path.display();
-            let message = format!("`{name}` in `{file}` holds a NaN or an infinity");
-            return Err(Problem::new(message).hint("the file is damaged, or its training diverged").into());
-        }
         let raw = |shape: &[usize]| Tensor::from_raw_buffer(bytes, dtype, shape, &Device::Cpu);
         if stored.transposed {
             let shape: Vec<usize> = stored.shape.iter().rev().copied().collect();
             return Ok(raw(&shape)?.t()?.contiguous()?);
         }
         Ok(raw(&stored.shape)?)
+    }
+
+    /// A tensor all of whose values are numbers, and its type.
+    fn checked(&self, name: &str) -> Result<(&Stored, DType)> {
+        let Some(stored) = self.tensors.get(name) else {
+            let message = format!("there is no tensor `{name}` in `{}`", self.path.display());
+            return Err(Problem::new(message).into());
+        };
+        let Some(dtype) = weight_dtype(stored.dtype) else {
+            let (file, dtype) = (stored.file.path.display(), stored.dtype);
+            let message = format!("`{name}` in `{file}` is of type {dtype:?}");
+            return Err(Problem::new(message).hint(READ_TYPES).into());
+        };
+        if !largest(&stored.file.bytes[stored.start..stored.end], dtype).is_finite() {
+            let file = stored.file.path.display();
+            let message = format!("`{name}` in `{file}` holds a NaN or an infinity");
+            return Err(Problem::new(message).hint("the file is damaged, or its training diverged").into());
+        }
+        Ok((stored, dtype))
+    }
+
+    /// The weight of a layer as a network of `dtype` on `device` wants it. On a CPU it stays in the file, if the file has
+    /// it in a type that the network's holds; what is written into the file later changes it then.
+    ///
+    /// # Errors
+    /// As [`Self::convert`].
+    pub fn weight(&self, name: &str, device: &Device, dtype: DType) -> Result<Weight> {
+        if device.is_cpu() && self.stays(name, dtype) {
+            let (stored, found) = self.checked(name)?;
+            let (bytes, range) = (Arc::clone(&stored.file), stored.start..stored.end);
+            if let Some(weight) = Weight::lying(bytes, range, &stored.shape, found, dtype) {
+                return Ok(weight);
+            }
+        }
+        Ok(self.convert(name, device, dtype)?.into())
+    }
+
+    /// Whether a weight may stay in its file, as far as its type and form tell.
+    pub(crate) fn stays(&self, name: &str, dtype: DType) -> bool {
+        let stays = |stored: &Stored| match weight_dtype(stored.dtype) {
+            Some(found) => (found == dtype || dtype == DType::F32) && !stored.transposed,
+            None => false,
+        };
+        self.tensors.get(name).is_some_and(stays)
     }
 
     /// A half-precision tensor in float32, in one pass on all cores; none where [`Self::read`] is the way.
@@ -334,11 +367,15 @@ fn has_all_shards(folder: &Path, index: &Path) -> bool {
         .map_or(true, |index| index.weight_map.values().all(|shard| folder.join(shard).is_file()))
 }
 
+/// Bytes that a thread looks through at a time.
+const PIECE: usize = 1 << 20;
+
 /// The largest magnitude among little-endian floats: without its sign, a float orders like its bits, and NaN and
 /// infinity come last.
 fn largest(bytes: &[u8], dtype: DType) -> f32 {
-    fn most<const N: usize>(bytes: &[u8], bits: impl Fn([u8; N]) -> u32) -> u32 {
-        bytes.as_chunks::<N>().0.iter().map(|&chunk| bits(chunk)).max().unwrap_or(0)
+    fn most<const N: usize>(bytes: &[u8], bits: impl Fn([u8; N]) -> u32 + Sync) -> u32 {
+        let of = |bytes: &[u8]| bytes.as_chunks::<N>().0.iter().map(|&chunk| bits(chunk)).max().unwrap_or(0);
+        bytes.par_chunks(PIECE).map(of).max().unwrap_or(0)
     }
     let half = |sixteen: [u8; 2]| u32::from(u16::from_le_bytes(sixteen) & 0x7fff);
     match dtype {

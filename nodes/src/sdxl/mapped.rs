@@ -13,6 +13,12 @@ pub(super) struct MappedFile {
     pub(super) bytes: Bytes,
 }
 
+impl AsRef<[u8]> for MappedFile {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
 /// The bytes of a safetensors file, on disk or in memory.
 #[derive(Debug)]
 pub(super) enum Bytes {

@@ -42,6 +42,6 @@ pub use part::Part;
 pub use text_encoder::{TextEmbeds, TextEncoder, TextEncoders};
 pub use tokenizer::{Tokenizer, Tokenizers, Word};
 pub use trace::Trace;
-pub use unet::UNet;
+pub use unet::{FixedText, UNet};
 pub use vae::Vae;
 pub use weights::{Compute, Source, Weights};

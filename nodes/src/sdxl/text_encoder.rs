@@ -49,6 +49,12 @@ impl TextEmbeds {
         Ok(Self { prompt_embeds: each(|b| &b.prompt_embeds)?, pooled: each(|b| &b.pooled)? })
     }
 
+    /// The prompt at `i` of the batch alone.
+    pub fn sample(&self, i: usize) -> Result<Self> {
+        let only = |x: &Tensor| x.narrow(0, i, 1)?.contiguous();
+        Ok(Self { prompt_embeds: only(&self.prompt_embeds)?, pooled: only(&self.pooled)? })
+    }
+
     /// One prompt, `n` times.
     pub fn repeat(&self, n: usize) -> Result<Self> {
         Self::cat(&vec![self; n])

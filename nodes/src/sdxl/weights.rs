@@ -12,7 +12,7 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 use flow_engine::{Problem, Result};
 
-use crate::ops::{Adapt, Conv2d, GroupNorm, LayerNorm, Linear};
+use crate::ops::{Adapt, Conv2d, GroupNorm, LayerNorm, Linear, Weight};
 
 /// Where a network runs and in which type.
 #[derive(Debug, Clone)]
@@ -54,6 +54,14 @@ pub trait Source {
     /// No such tensor, another shape, or a value that is no number.
     fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor>;
 
+    /// The weight of a layer, likewise; it may stay where it lies.
+    ///
+    /// # Errors
+    /// As [`Self::tensor`].
+    fn weight(&self, name: &str, shape: &[usize]) -> Result<Weight> {
+        Ok(self.tensor(name, shape)?.into())
+    }
+
     /// The adapter that is being trained in the layer of this name, if one is.
     fn adapt(&self, _layer: &str) -> Option<Arc<dyn Adapt>> {
         None
@@ -93,6 +101,10 @@ impl<'a> Weights<'a> {
         self.source.tensor(&self.name(name), shape)
     }
 
+    fn weight(&self, shape: &[usize]) -> Result<Weight> {
+        self.source.weight(&self.name("weight"), shape)
+    }
+
     fn bias(&self, width: usize, wanted: bool) -> Result<Option<Tensor>> {
         wanted.then(|| self.tensor("bias", &[width])).transpose()
     }
@@ -101,7 +113,7 @@ impl<'a> Weights<'a> {
     pub fn linear(&self, name: impl Display, d_in: usize, d_out: usize, bias: bool) -> Result<Linear> {
         let at = self.at(name);
         Ok(Linear {
-            weight: at.tensor("weight", &[d_out, d_in])?,
+            weight: at.weight(&[d_out, d_in])?,
             bias: at.bias(d_out, bias)?,
             adapt: self.source.adapt(&at.path),
             name: at.path,
@@ -118,7 +130,7 @@ impl<'a> Weights<'a> {
         padding: usize,
     ) -> Result<Conv2d> {
         let (at, (c_in, c_out)) = (self.at(name), channels);
-        let weight = at.tensor("weight", &[c_out, c_in, kernel, kernel])?;
+        let weight = at.weight(&[c_out, c_in, kernel, kernel])?;
         let (bias, adapt) = (at.bias(c_out, true)?, self.source.adapt(&at.path));
         Ok(Conv2d { weight, bias, stride, padding, adapt, name: at.path })
     }

@@ -74,8 +74,7 @@ impl Adapt for LohaLayer {
     fn forward(&self, layer: &Bare<'_>) -> Result<Tensor> {
         let [a, b, c, d] = self.factors.tensors();
         let change = (a.matmul(b)? * c.matmul(d)?)?;
-        let change = (change * self.factors.scale)?.reshape(layer.weight.shape())?;
-        layer.with(&(layer.weight + change.to_dtype(layer.weight.dtype())?)?)
+        layer.changed(&(change * self.factors.scale)?)
     }
 }
 

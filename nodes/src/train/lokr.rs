@@ -88,8 +88,7 @@ impl Adapt for LokrLayer {
         let second = a.matmul(b)?; // [d2, k2]
         let ((d1, k1), (d2, k2)) = (first.dims2()?, second.dims2()?);
         let product = first.reshape((d1, 1, k1, 1))?.broadcast_mul(&second.reshape((1, d2, 1, k2))?)?;
-        let change = (product.reshape(layer.weight.shape())? * self.factors.scale)?;
-        layer.with(&(layer.weight + change.to_dtype(layer.weight.dtype())?)?)
+        layer.changed(&(product * self.factors.scale)?)
     }
 }
 

@@ -14,7 +14,7 @@ use crate::adapter::layers::Layers;
 use crate::adapter::names::Target;
 use crate::adapter::{Bound, Single, basis, para};
 use crate::model::Model;
-use crate::ops::Adapt;
+use crate::ops::{Adapt, Weight};
 use crate::sdxl::weights::Source;
 use crate::sdxl::{Compute, Part, UNet, Weights};
 
@@ -237,6 +237,14 @@ impl Source for WithTrainees<'_> {
         match self.trainees.tensors.get(&target) {
             Some(tensor) => Ok(tensor.as_tensor().reshape(shape)?),
             None => self.base.tensor(name, shape),
+        }
+    }
+
+    fn weight(&self, name: &str, shape: &[usize]) -> Result<Weight> {
+        let target = Target { part: Part::Unet, tensor: name.to_owned() };
+        match self.trainees.tensors.get(&target) {
+            Some(tensor) => Ok(tensor.as_tensor().reshape(shape)?.into()),
+            None => self.base.weight(name, shape),
         }
     }
 

@@ -93,11 +93,11 @@ impl Adapt for OftLayer {
         let (n, b) = (self.entries.dim(0)?, self.block);
         let skew = self.entries.matmul(&self.spread.t()?)?.reshape((n, b, b))?;
         let turned = cayley(&skew)?; // [n, b, b]
-        let matrix = layer.weight.flatten_from(1)?.to_dtype(DType::F32)?;
+        let matrix = layer.weight.tensor()?.flatten_from(1)?.to_dtype(DType::F32)?;
         let d = matrix.dim(0)?;
         let blocks = matrix.reshape((d, n, b))?.transpose(0, 1)?.contiguous()?; // [n, d, b]
         let weight = blocks.matmul(&turned.transpose(1, 2)?.contiguous()?)?.transpose(0, 1)?.contiguous()?;
-        layer.with(&weight.reshape(layer.weight.shape())?.to_dtype(layer.weight.dtype())?)
+        layer.with(weight.reshape(layer.weight.dims())?.to_dtype(layer.weight.dtype())?)
     }
 }
 

@@ -1,14 +1,11 @@
-//! AdamW (Loshchilov and Hutter 2017, arXiv 1711.05101), as PyTorch computes it, with a state that can be saved.
-//!
-//! ```text
-//! m <- b1 m + (1 - b1) g        v <- b2 v + (1 - b2) g²
-//! w <- (1 - lr decay) w - lr / (1 - b1ⁿ) · m / (sqrt(v / (1 - b2ⁿ)) + eps)
-//! ```
+//! AdamW, as PyTorch computes it, with a state that can be saved. One parameter's step is [`AdamWStep`]'s.
 
 use std::collections::BTreeMap;
 
 use candle_core::{Tensor, Var};
 use flow_engine::{Problem, Result};
+
+use crate::ops::AdamWStep;
 
 /// The settings of a step, but for its learning rate.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -70,21 +67,17 @@ impl AdamW {
     /// A parameter without a gradient.
     pub fn step(&mut self, gradients: &Gradients, rate: f64) -> Result<()> {
         self.steps += 1;
-        let AdamWSettings { betas: [b1, b2], eps, weight_decay } = self.settings;
-        let [first, second] = [b1, b2].map(|beta| 1.0 - beta.powf(self.steps as f64));
+        let AdamWSettings { betas, eps, weight_decay } = self.settings;
+        let step = AdamWStep { betas, eps, rate, weight_decay, number: self.steps };
         for (name, parameter) in &self.parameters {
             let gradient = gradients.get(name).ok_or_else(|| no_gradient(name))?;
-            let [m, v] = self.moments.get_mut(name).ok_or_else(|| no_gradient(name))?;
-            *m = ((&*m * b1)? + (gradient * (1.0 - b1))?)?.detach();
-            *v = ((&*v * b2)? + (gradient.sqr()? * (1.0 - b2))?)?.detach();
-            let root = ((v.sqrt()? / second.sqrt())? + eps)?;
-            let kept = (parameter.as_detached_tensor() * (1.0 - rate * weight_decay))?;
-            parameter.set(&(kept - ((&*m / root)? * (rate / first))?)?)?;
+            let moments = self.moments.get_mut(name).ok_or_else(|| no_gradient(name))?;
+            step.take(parameter, moments, gradient)?;
         }
         Ok(())
     }
 
-    /// Everything that a later step depends on, by name.
+    /// Everything that a later step depends on, by name. The next step moves it.
     pub fn state(&self) -> BTreeMap<String, Tensor> {
         let moments = self
             .moments
@@ -103,7 +96,7 @@ impl AdamW {
                 let saved = state.get(&format!("{prefix}.{name}"));
                 let saved = saved.filter(|saved| saved.dims() == moment.dims());
                 let saved = saved.ok_or_else(|| Problem::new(format!("it has no state of `{name}`")))?;
-                *moment = saved.to_device(moment.device())?;
+                *moment = saved.to_device(moment.device())?.copy()?; // steps move it in place
             }
         }
         self.steps = steps;

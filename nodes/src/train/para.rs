@@ -296,10 +296,12 @@ mod tests {
         let (bias, adapt, name) = (Some(normal(2, &[6])), Some(layer.clone() as _), String::new());
         let y = if convolves {
             let weight = normal(1, &[6, 3, 3, 3]);
-            let conv = Conv2d { weight, bias, stride: 2, padding: 1, adapt, name };
+            let conv = Conv2d { weight: weight.into(), bias, stride: 2, padding: 1, adapt, name };
             conv.forward(&normal(0, &[2, 3, 5, 5])).unwrap()
         } else {
-            Linear { weight: normal(1, &[6, 4]), bias, adapt, name }.forward(&normal(0, &[5, 4])).unwrap()
+            Linear { weight: normal(1, &[6, 4]).into(), bias, adapt, name }
+                .forward(&normal(0, &[5, 4]))
+                .unwrap()
         };
         let loss = y.sin().unwrap().sum_all().unwrap();
         let gradient = loss.backward().unwrap().get(&layer.b).unwrap().clone();

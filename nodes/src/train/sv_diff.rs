@@ -82,8 +82,7 @@ impl Adapt for SvDiffLayer {
         let shift = self.shift.as_tensor().unsqueeze(0)?;
         // Only the change goes through the factors, so that the weight keeps its own digits.
         let change = ((&self.s + shift)?.relu()? - &self.s)?;
-        let change = self.u.broadcast_mul(&change)?.matmul(&self.v)?.reshape(layer.weight.shape())?;
-        layer.with(&(layer.weight + change.to_dtype(layer.weight.dtype())?)?)
+        layer.changed(&self.u.broadcast_mul(&change)?.matmul(&self.v)?)
     }
 }
 

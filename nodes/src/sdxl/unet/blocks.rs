@@ -6,6 +6,7 @@ use flow_engine::{Problem, Result};
 use super::super::resnet::{ResnetBlock, ResnetConfig};
 use super::super::trace::Trace;
 use super::super::weights::Weights;
+use super::fixed_text::FixedText;
 use super::transformer::Transformer;
 use crate::ops::{Conv2d, Segments, nearest};
 
@@ -15,6 +16,8 @@ pub(super) struct Pass<'p, 'n> {
     pub(super) time: &'p Tensor,
     /// The text, `[b, tokens, d]`.
     pub(super) text: &'p Tensor,
+    /// What is kept of the text from pass to pass, if it stays the same.
+    pub(super) fixed: Option<&'n FixedText>,
     /// What is kept for the gradient.
     pub(super) segments: &'p Segments<'n>,
     pub(super) trace: &'n Trace,

@@ -1,12 +1,14 @@
 //! SDXL's denoiser: diffusers' `UNet2DConditionModel` with `text_time` conditioning (Podell et al. 2023, arXiv
 //! 2307.01952).
 //!
-//! [`embedding`] tells it the time and the picture's size, `blocks` are the levels, `transformer` looks at text.
+//! [`embedding`] tells it the time and the picture's size, `blocks` are the levels, `transformer` looks at text, of which
+//! `fixed_text` keeps what stays the same from step to step.
 //!
 //! It predicts whatever it was trained to predict: what that is, and what noise is, the samplers know.
 
 mod blocks;
 pub mod embedding;
+mod fixed_text;
 mod transformer;
 
 use candle_core::Tensor;
@@ -14,6 +16,7 @@ use flow_engine::{Problem, Result};
 
 use self::blocks::{DownBlock, LevelConfig, MidBlock, Pass, UpBlock};
 use self::embedding::{TimeEmbedding, sinusoids};
+pub use self::fixed_text::FixedText;
 use super::config::UNetConfig;
 use super::resnet::ResnetConfig;
 use super::text_encoder::TextEmbeds;
@@ -109,7 +112,19 @@ impl UNet {
         time_ids: &Tensor,
         trace: &Trace,
     ) -> Result<Tensor> {
-        self.walk([sample, timesteps, time_ids], text, &Segments::whole(), trace)
+        self.walk([sample, timesteps, time_ids], (text, None), &Segments::whole(), trace)
+    }
+
+    /// [`Self::forward`] for a text that is the same in every pass of this denoiser.
+    pub fn forward_fixed(
+        &self,
+        sample: &Tensor,
+        timesteps: &Tensor,
+        text: &FixedText,
+        time_ids: &Tensor,
+    ) -> Result<Tensor> {
+        let fixed = (text.embeds(), Some(text));
+        self.walk([sample, timesteps, time_ids], fixed, &Segments::whole(), Trace::none())
     }
 
     /// [`Self::forward`] for a gradient, which is then that of `segments`.
@@ -121,13 +136,13 @@ impl UNet {
         time_ids: &Tensor,
         segments: &Segments<'n>,
     ) -> Result<Tensor> {
-        self.walk([sample, timesteps, time_ids], text, segments, Trace::none())
+        self.walk([sample, timesteps, time_ids], (text, None), segments, Trace::none())
     }
 
     fn walk<'n>(
         &'n self,
         [sample, timesteps, time_ids]: [&Tensor; 3],
-        text: &TextEmbeds,
+        (text, fixed): (&TextEmbeds, Option<&'n FixedText>),
         segments: &Segments<'n>,
         trace: &'n Trace,
     ) -> Result<Tensor> {
@@ -135,7 +150,7 @@ impl UNet {
         let embedded = self.embed(timesteps, &text.pooled, time_ids, trace)?;
         let time = silu(&embedded)?; // every residual block begins with it
         let text = text.prompt_embeds.to_dtype(dtype)?;
-        let pass = Pass { time: &time, text: &text, segments, trace };
+        let pass = Pass { time: &time, text: &text, fixed, segments, trace };
 
         let mut h = self.conv_in.forward(&sample.to_dtype(dtype)?)?;
         trace.see("conv_in", &h);

@@ -6,6 +6,7 @@ use flow_engine::Result;
 use super::super::trace::Trace;
 use super::super::weights::Weights;
 use super::blocks::{LevelConfig, Pass};
+use super::fixed_text::{FixedText, KeysValues};
 use crate::ops::{GroupNorm, LayerNorm, Linear, attention, geglu};
 
 /// Epsilon of the norm before the projection, whatever the configuration says of the others.
@@ -40,12 +41,12 @@ impl Transformer {
 
     /// `x` `[b, c, h, w]` to the same shape, looking at the text. Each block is a segment, and so are both ends.
     pub(super) fn forward<'n>(&'n self, x: &Tensor, pass: &Pass<'_, 'n>) -> Result<Tensor> {
-        let trace = pass.trace;
+        let (fixed, trace) = (pass.fixed, pass.trace);
         let mut tokens = pass.segments.run(&[x], move |inputs| self.tokens(&inputs[0]))?;
         for block in &self.blocks {
-            tokens = pass
-                .segments
-                .run(&[&tokens, pass.text], move |inputs| block.forward(&inputs[0], &inputs[1], trace))?;
+            tokens = pass.segments.run(&[&tokens, pass.text], move |inputs| {
+                block.forward(&inputs[0], (&inputs[1], fixed), trace)
+            })?;
         }
         let out = pass.segments.run(&[&tokens, x], move |inputs| self.picture(&inputs[0], &inputs[1]))?;
         trace.see(&self.name, &out);
@@ -93,10 +94,17 @@ impl Block {
     }
 
     /// `x` `[b, tokens, d]` to the same shape.
-    fn forward(&self, x: &Tensor, text: &Tensor, trace: &Trace) -> Result<Tensor> {
+    fn forward(
+        &self,
+        x: &Tensor,
+        (text, fixed): (&Tensor, Option<&FixedText>),
+        trace: &Trace,
+    ) -> Result<Tensor> {
         let normed = self.norm1.forward(x)?;
-        let x = (x + self.attn1.forward(&normed, &normed, trace)?)?;
-        let x = (&x + self.attn2.forward(&self.norm2.forward(&x)?, text, trace)?)?;
+        let x = (x + self.attn1.forward(&normed, self.attn1.keys_values(&normed)?, trace)?)?;
+        let of_text = || self.attn2.keys_values(text);
+        let of_text = fixed.map_or_else(of_text, |fixed| fixed.keys_values(&self.attn2.name, of_text))?;
+        let x = (&x + self.attn2.forward(&self.norm2.forward(&x)?, of_text, trace)?)?;
         let fed = self.down.forward(&geglu(&self.up.forward(&self.norm3.forward(&x)?)?)?)?;
         trace.see(&format!("{}.ff", self.name), &fed);
         let x = (x + fed)?;
@@ -128,10 +136,15 @@ impl Attention {
         })
     }
 
-    /// `x` `[b, tokens, d]` looking at `seen` `[b, tokens_k, d_seen]`; gives `[b, tokens, d]`.
-    fn forward(&self, x: &Tensor, seen: &Tensor, trace: &Trace) -> Result<Tensor> {
-        let (q, k, v) = (self.query.forward(x)?, self.key.forward(seen)?, self.value.forward(seen)?);
-        let out = self.out.forward(&attention(&q, &k, &v, self.heads, None)?)?;
+    /// Of what is looked at, `[b, tokens_k, d_seen]`; `[b, tokens_k, d]` each.
+    fn keys_values(&self, seen: &Tensor) -> Result<KeysValues> {
+        Ok((self.key.forward(seen)?, self.value.forward(seen)?))
+    }
+
+    /// `x` `[b, tokens, d]` looking at something; gives `[b, tokens, d]`.
+    fn forward(&self, x: &Tensor, (keys, values): KeysValues, trace: &Trace) -> Result<Tensor> {
+        let queries = self.query.forward(x)?;
+        let out = self.out.forward(&attention(&queries, &keys, &values, self.heads, None)?)?;
         trace.see(&self.name, &out);
         Ok(out)
     }
