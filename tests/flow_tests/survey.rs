@@ -257,38 +257,6 @@ fn the_key_of_another_survey_is_kept() {
 }
 
 #[test]
-fn the_methods_of_a_run_are_the_nodes_that_drew_in_it() {
-    let workshop = Workshop::new();
-    workshop.graph(
-        r#""base": MODEL,
-        "weak": DDIMSample(model: "base", prompt: "a cat", count: 2, steps: 1, guidance: 1.0),
-        "strong": DDIMSample(model: "base", prompt: "a cat", count: 2, steps: 1, guidance: 7.0),
-        "loud": DDIMSample(model: "base", prompt: "a cat", count: 2, steps: 1, guidance: 9.0),
-        "loaded": LoadImages(path: "data")"#,
-    );
-    std::fs::create_dir(workshop.path("data")).unwrap();
-    image::RgbImage::new(8, 8).save(workshop.path("data/00.png")).unwrap();
-    workshop.run(&[]);
-    let ask = |more: &[&str]| {
-        flow(&workshop.path(""), &[&["survey", "last", "--output", "out/survey.html"], more].concat())
-    };
-    let call = ask(&["--node", "weak", "--node", "strong"]);
-    assert!(call.stdout.contains("2 questions of 2 methods"), "{} {}", call.stdout, call.stderr);
-    let key = std::fs::read_to_string(workshop.path("out/survey.key.json")).unwrap();
-    assert_eq!(serde_json::from_str::<Value>(&key).unwrap()["methods"], json!(["strong", "weak"]));
-    let page = std::fs::read_to_string(workshop.path("out/survey.html")).unwrap();
-    assert!(page.contains("a cat") && !page.contains("strong"));
-    std::fs::remove_file(workshop.path("out/survey.key.json")).unwrap();
-    assert!(ask(&[]).stdout.contains("2 questions of 3 methods"));
-    let call = ask(&["--node", "nobody"]);
-    assert!(
-        call.code == Some(2) && call.stderr.contains("no pictures were drawn by nobody"),
-        "{}",
-        call.stderr
-    );
-}
-
-#[test]
 fn only_a_page_of_a_survey_is_written_over() {
     let workshop = workshop();
     let path = workshop.path("page.html");
