@@ -53,7 +53,7 @@ pub use lock::{Lock, LockedNode};
 pub use node::{Estimate, In, Nature, Node, Output, StoredFile, Value};
 pub use plan::{Before, Made, Plan, PlannedNode, State, Wanted, Written};
 pub use problem::{Cancelled, NotYet, Problem, Result};
-pub use registry::{Field, NodeType, Registry};
+pub use registry::{Choice, Field, NodeType, Registry};
 pub use reload::{Change, Live};
 pub use run::{Options, Outcome, Run};
 

@@ -58,23 +58,7 @@ impl NodeType {
 
     /// The fields, in the order in which their author wrote them.
     pub fn fields(&self) -> Vec<Field> {
-        let required: Vec<_> =
-            self.schema["required"].as_array().into_iter().flatten().filter_map(Json::as_str).collect();
-        let properties = self.schema["properties"].as_object();
-        let field = |(name, schema): (&String, &Json)| {
-            let choices = choices(&self.schema, schema);
-            let default = schema.get("default").filter(|default| !default.is_null());
-            Field {
-                name: name.clone(),
-                type_name: type_words(&self.schema, schema),
-                required: required.contains(&name.as_str()),
-                default: default.map(|default| ron_words(default, !choices.is_empty())),
-                range: range_words(resolve(&self.schema, schema)),
-                doc: schema["description"].as_str().unwrap_or_default().to_owned(),
-                choices,
-            }
-        };
-        properties.into_iter().flatten().map(field).collect()
+        fields(&self.schema, &self.schema, NESTED)
     }
 
     /// The field of this name.
@@ -98,9 +82,23 @@ pub struct Field {
     pub range: Option<String>,
     /// What it means.
     pub doc: String,
-    /// For an enum, its variants and what they mean.
-    pub choices: Vec<(String, String)>,
+    /// For an enum, its variants.
+    pub choices: Vec<Choice>,
 }
+
+/// One variant of an enum.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Choice {
+    /// Its name.
+    pub name: String,
+    /// What it means.
+    pub doc: String,
+    /// What stands in its brackets, if it has named fields; told of what a field takes, and of nothing deeper.
+    pub fields: Vec<Field>,
+}
+
+/// How deep the fields of choices are told: those of a node's field, and what these take. Some enums hold themselves.
+const NESTED: usize = 1;
 
 impl Field {
     /// What it takes, in words with an article: "a whole number, at least 1".
@@ -110,7 +108,7 @@ impl Field {
             "text" => "text in quotes".to_owned(),
             "true or false" => "true or false".to_owned(),
             "choice" => {
-                let names: Vec<_> = self.choices.iter().map(|(name, _)| format!("`{name}`")).collect();
+                let names: Vec<_> = self.choices.iter().map(|choice| format!("`{}`", choice.name)).collect();
                 format!("one of {}, without quotes", names.join(", "))
             }
             list if list.starts_with("list of ") => format!("a {list}, in square brackets"),
@@ -151,22 +149,46 @@ fn type_words(root: &Json, schema: &Json) -> String {
     }
 }
 
-/// The variants of an enum with their docs; empty for every other type.
-fn choices(root: &Json, schema: &Json) -> Vec<(String, String)> {
+/// The fields of a struct, with those of their choices down to a depth.
+fn fields(root: &Json, schema: &Json, depth: usize) -> Vec<Field> {
+    let required: Vec<_> =
+        schema["required"].as_array().into_iter().flatten().filter_map(Json::as_str).collect();
+    let field = |(name, schema): (&String, &Json)| {
+        let choices = choices(root, schema, depth);
+        let default = schema.get("default").filter(|default| !default.is_null());
+        Field {
+            name: name.clone(),
+            type_name: type_words(root, schema),
+            required: required.contains(&name.as_str()),
+            default: default.map(|default| ron_words(default, !choices.is_empty())),
+            range: range_words(resolve(root, schema)),
+            doc: schema["description"].as_str().unwrap_or_default().to_owned(),
+            choices,
+        }
+    };
+    schema["properties"].as_object().into_iter().flatten().map(field).collect()
+}
+
+/// The variants of an enum; empty for every other type.
+fn choices(root: &Json, schema: &Json, depth: usize) -> Vec<Choice> {
     let schema = resolve(root, schema);
     if let Some(names) = schema["enum"].as_array() {
-        return names.iter().filter_map(Json::as_str).map(|name| (name.to_owned(), String::new())).collect();
+        let plain = |name: &str| Choice { name: name.to_owned(), doc: String::new(), fields: Vec::new() };
+        return names.iter().filter_map(Json::as_str).map(plain).collect();
     }
     let Some(options) = alternatives(schema) else { return Vec::new() };
     let variant = |option: &Json| {
         let name = option["const"].as_str().or_else(|| option["required"][0].as_str())?;
-        Some((name.to_owned(), option["description"].as_str().unwrap_or_default().to_owned()))
+        let content = resolve(root, &option["properties"][name]);
+        let fields = depth.checked_sub(1).map(|depth| fields(root, content, depth)).unwrap_or_default();
+        let doc = option["description"].as_str().unwrap_or_default().to_owned();
+        Some(Choice { name: name.to_owned(), doc, fields })
     };
     options
         .iter()
         .flat_map(|option| match variant(option) {
             Some(named) => vec![named],
-            None if option["type"] != "null" => choices(root, option),
+            None if option["type"] != "null" => choices(root, option, depth),
             None => Vec::new(),
         })
         .collect()

@@ -46,6 +46,11 @@ fn every_kind_has_a_manual() {
         let manual = flow(root(), &["nodes", kind]).stdout;
         assert!(manual.lines().count() > 3, "{manual}");
     }
+    let train = flow(root(), &["nodes", "Train"]).stdout;
+    for said in ["          gamma: number", "Bottom: ", "ramp: whole number, default 20", "starts at `B = 0`"]
+    {
+        assert!(train.contains(said), "{said}: {train}");
+    }
     let call = flow(root(), &["nodes", "DDIMSampel"]);
     assert!(call.code == Some(2) && call.stderr.contains("did you mean `DDIMSample`?"), "{}", call.stderr);
 }

@@ -149,6 +149,62 @@ fn what_cannot_be_measured_is_told_with_what_to_do() {
     }
 }
 
+/// A folder of pictures of one colour, with these widths.
+fn plain(workshop: &Workshop, folder: &str, colour: u8, widths: &[u32]) {
+    fs::create_dir_all(workshop.path(folder)).unwrap();
+    for (at, &width) in widths.iter().enumerate() {
+        let picture = image::RgbImage::from_pixel(width, 32, image::Rgb([colour; 3]));
+        picture.save(workshop.path(&format!("{folder}/{at}.png"))).unwrap();
+    }
+}
+
+#[test]
+fn black_pictures_have_numbers_one_has_no_pair_and_sizes_that_differ_are_named() {
+    let workshop = Workshop::new();
+    plain(&workshop, "black", 0, &[32, 32]);
+    plain(&workshop, "one", 9, &[32]);
+    plain(&workshop, "mixed", 9, &[32, 40]);
+    graph(
+        &workshop,
+        r#""black": LoadImages(path: "black"), "one": LoadImages(path: "one"),
+        "it": Evaluate(images: "black", prompt: "a bear", clip: CLIP, reference: "photos"),
+        "save": SaveReport(report: "it", path: "out/it.json"),
+        "alone": Evaluate(images: "one", prompt: "a bear", clip: CLIP),
+        "save alone": SaveReport(report: "alone", path: "out/alone.json")"#,
+    );
+    workshop.run(&[]);
+    let it = report(&workshop, "out/it.json");
+    assert_eq!(mean(&it, "SSIM within the set"), 1.0);
+    assert!(mean(&it, "image alignment (CLIP)").is_finite());
+    let alone = report(&workshop, "out/alone.json");
+    assert!(said(&alone).contains("a run of one picture has no pair"), "{}", said(&alone));
+    graph(&workshop, r#""mixed": LoadImages(path: "mixed"), "it": Evaluate(images: "mixed", clip: CLIP)"#);
+    let call = workshop.call("run", &[]);
+    assert!(
+        call.code == Some(1) && call.stderr.contains("`1` has 40 x 32 pixels, and `0` 32 x 32"),
+        "{}",
+        call.stderr
+    );
+}
+
+#[test]
+fn a_table_of_adapters_says_what_they_cost() {
+    let workshop = Workshop::new();
+    graph(
+        &workshop,
+        r#""base": MODEL,
+        "lora": Train(model: "base", images: "photos", prompt: "x", method: Lora(rank: 1, layers: CAO), steps: 3, sample_every: 0),
+        "costs": AdapterReport(adapters: ["lora"], names: ["LoRA"]),
+        "save": SaveReport(report: "costs", path: "out/costs.json")"#,
+    );
+    workshop.run(&[]);
+    let costs = report(&workshop, "out/costs.json");
+    let row = costs["rows"][0].as_array().unwrap();
+    assert_eq!((&row[0], row[5].as_u64(), row.len()), (&Value::from("LoRA"), Some(3), 8));
+    let (seconds, of_a_step) = (row[6].as_f64().unwrap(), row[7].as_f64().unwrap());
+    assert!(seconds > 0.0 && (seconds / 3.0 - of_a_step).abs() < 1e-9, "{costs}");
+}
+
 #[test]
 fn reports_of_different_prompts_are_not_compared() {
     let workshop = Workshop::new();

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use super::page::fits_every_width;
 use super::{Call, Workshop, flow};
 
 /// A workshop with two methods' pictures for three questions, and one that a method lacks.
@@ -88,6 +89,39 @@ fn a_page_names_no_method_and_is_the_same_again() {
         page.contains("Which picture shows the subject best?") && page.contains("Content-Security-Policy")
     );
     assert_eq!(written(&workshop), (page, key));
+    fits_every_width(&workshop.path("page/survey.html"));
+}
+
+#[test]
+fn the_methods_of_a_run_are_the_nodes_that_drew_in_it() {
+    let workshop = Workshop::new();
+    workshop.graph(
+        r#""base": MODEL,
+        "weak": DDIMSample(model: "base", prompt: "a cat", count: 2, steps: 1, guidance: 1.0),
+        "strong": DDIMSample(model: "base", prompt: "a cat", count: 2, steps: 1, guidance: 7.0),
+        "loud": DDIMSample(model: "base", prompt: "a cat", count: 2, steps: 1, guidance: 9.0),
+        "loaded": LoadImages(path: "data")"#,
+    );
+    std::fs::create_dir(workshop.path("data")).unwrap();
+    image::RgbImage::new(8, 8).save(workshop.path("data/00.png")).unwrap();
+    workshop.run(&[]);
+    let ask = |more: &[&str]| {
+        flow(&workshop.path(""), &[&["survey", "last", "--output", "out/survey.html"], more].concat())
+    };
+    let call = ask(&["--node", "weak", "--node", "strong"]);
+    assert!(call.stdout.contains("2 questions of 2 methods"), "{} {}", call.stdout, call.stderr);
+    let key = std::fs::read_to_string(workshop.path("out/survey.key.json")).unwrap();
+    assert_eq!(serde_json::from_str::<Value>(&key).unwrap()["methods"], json!(["strong", "weak"]));
+    let page = std::fs::read_to_string(workshop.path("out/survey.html")).unwrap();
+    assert!(page.contains("a cat") && !page.contains("strong"));
+    std::fs::remove_file(workshop.path("out/survey.key.json")).unwrap();
+    assert!(ask(&[]).stdout.contains("2 questions of 3 methods"));
+    let call = ask(&["--node", "nobody"]);
+    assert!(
+        call.code == Some(2) && call.stderr.contains("no pictures were drawn by nobody"),
+        "{}",
+        call.stderr
+    );
 }
 
 #[test]

@@ -209,6 +209,10 @@ fn what_cannot_be_trained_is_refused_with_what_to_do() {
     for (fields, expected) in [
         (r#"prompt: "x", method: Para(rank: 0)"#, "rank` must be at least 1"),
         (r#"prompt: "x", method: Para(gamma: "1/1000"), steps: 1"#, "take a larger `gamma`"),
+        (
+            r#"prompt: "x", method: Para(gamma: "1/40", layers: Matching("conv_in"))"#,
+            "leaves no layer a direction",
+        ),
         (r#"prompt: "x", method: Lora(layers: Matching("nowhere"))"#, "`layers` names no layer"),
         (
             r#"prompt: "x", method: Lora(layers: Matching("text_model.*q_proj"))"#,
@@ -258,6 +262,24 @@ fn what_cannot_be_trained_is_refused_with_what_to_do() {
     );
     let call = workshop.call("run", &[]);
     assert!(call.code != Some(0) && call.stderr.contains("photos/b.png"), "{}", call.stderr);
+}
+
+#[test]
+fn a_loss_that_explodes_is_told_with_step_and_layer_and_keeps_what_was_good() {
+    let workshop = Workshop::new();
+    graph(
+        &workshop,
+        r#"method: Lora(layers: SAO), steps: 60, learning_rate: 10.0, clip: 1e9, checkpoint_every: 1"#,
+    );
+    let call = workshop.call("run", &[]);
+    assert_eq!(call.code, Some(1));
+    let told = call.stderr.lines().find(|line| line.contains("step")).unwrap_or_default().to_owned();
+    assert!(told.contains("attn1") && told.contains(".lora_"), "{}", call.stderr);
+    let folder = fs::read_dir(workshop.path(".flow/train")).unwrap().next().unwrap().unwrap().path();
+    let names = fs::read_dir(folder).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
+    let last = names.filter(|name| name.starts_with("step-")).max().unwrap();
+    let step: usize = last.trim_start_matches("step-").trim_end_matches(".safetensors").parse().unwrap();
+    assert!((1..60).contains(&step), "{last}");
 }
 
 #[test]

@@ -12,7 +12,8 @@ use crate::report::{Cell, Report};
 /// Tell how large adapters are: layers, parameters, and bytes of their tensors as they are stored, as in the paper's tables 3
 /// and 5.
 ///
-/// The seconds are those that making each took on the machine that did, since it was last resumed.
+/// The seconds are those that making each took on the machine that did, in all runs that had a part in it; those of a
+/// step are by what the adapter says of its steps, and hold what comes before the first one too.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AdapterReport {
@@ -59,17 +60,20 @@ impl Node for AdapterReport {
             title: self.title.clone(),
             notes: Vec::new(),
             settings: BTreeMap::new(),
-            columns: ["adapter", "method", "layers", "parameters", "bytes", "seconds"]
-                .map(str::to_owned)
-                .to_vec(),
+            columns: COLUMNS.map(str::to_owned).to_vec(),
             rows: self.adapters.iter().enumerate().map(row).collect::<Result<_>>()?,
         })
     }
 }
 
+const COLUMNS: [&str; 8] =
+    ["adapter", "method", "layers", "parameters", "bytes", "steps", "seconds", "seconds per step"];
+
 fn row(name: &str, adapter: &Adapter, seconds: Option<f64>) -> Vec<Cell> {
     let steps = adapter.steps();
     let kinds: Vec<_> = steps.iter().map(|single| single.kind()).collect();
+    let trained = steps_of_training(adapter);
+    let number = |value: Option<f64>| value.map_or(Cell::None, Cell::Number);
     let shapes = || steps.iter().flat_map(|single| single.files().shapes());
     vec![
         Cell::Text(name.to_owned()),
@@ -77,6 +81,14 @@ fn row(name: &str, adapter: &Adapter, seconds: Option<f64>) -> Vec<Cell> {
         Cell::Count(steps.iter().map(|single| single.layers().len()).sum()),
         Cell::Count(shapes().map(|(_, shape)| shape.iter().product::<usize>()).sum()),
         Cell::Count(steps.iter().map(|single| single.files().stored_bytes()).sum()),
-        seconds.map_or(Cell::None, Cell::Number),
+        trained.map_or(Cell::None, Cell::Count),
+        number(seconds),
+        number(trained.zip(seconds).map(|(trained, seconds)| seconds / trained as f64)),
     ]
+}
+
+/// The steps that an adapter was trained for, if it says so. Of several in one, nobody knows which took the seconds.
+fn steps_of_training(adapter: &Adapter) -> Option<usize> {
+    let [single] = adapter.steps() else { return None };
+    single.files().metadata().get("steps")?.parse().ok().filter(|&steps| steps > 0)
 }

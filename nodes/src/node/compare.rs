@@ -6,7 +6,7 @@ use flow_engine::{Check, Cx, In, Nature, Node, Problem, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::evaluate::comparison::{Method, compare, to_report};
+use crate::evaluate::comparison::{Method, compare, table::to_report};
 use crate::evaluate::scores::Scores;
 use crate::report::Report;
 

@@ -236,16 +236,30 @@ impl Taken<'_> {
         self.settings.insert("SSIM window".to_owned(), format!("{:?}", self.node.window));
         let mut values = Vec::new();
         let pairs = self.run * self.run.saturating_sub(1) / 2;
+        if self.run < 2 {
+            return self.not_taken(Measure::Diversity, "a run of one picture has no pair");
+        }
+        self.refuse_other_sizes("SSIM")?;
         for run in self.pictures.chunks(self.run) {
-            if run.len() < 2 {
-                return self.not_taken(Measure::Diversity, "a run of one picture has no pair");
-            }
             let done = values.len() / self.run * pairs;
             values.extend(ssim::to_the_others(&pixels(run), self.node.window, |pair| {
                 self.cx.progress(done + pair, pairs * self.node.runs, "pair")
             })?);
         }
         Ok(Some(values))
+    }
+
+    /// The size of the pictures, which is one.
+    fn refuse_other_sizes(&self, measure: &str) -> Result<(u32, u32)> {
+        let size = self.pictures[0].pixels.dimensions();
+        let Some(other) = self.pictures.iter().find(|picture| picture.pixels.dimensions() != size) else {
+            return Ok(size);
+        };
+        let (first, (w, h)) = (&self.pictures[0].name, other.pixels.dimensions());
+        let message = format!("`{}` has {w} x {h} pixels, and `{first}` {} x {}", other.name, size.0, size.1);
+        let hint =
+            format!("{measure} compares pictures of one size: sample them so, or leave it out of `measures`");
+        Err(Problem::new(message).hint(hint).into())
     }
 
     /// The pictures as CLIP sees them, which is asked once.
@@ -313,13 +327,7 @@ impl Taken<'_> {
             let why = format!("it wants `lpips_trunk` and `lpips_heads`; {}", backbone.hint());
             return self.not_taken(Measure::PerceptualAlignment, &why);
         };
-        let size = self.pictures[0].pixels.dimensions();
-        if let Some(other) = self.pictures.iter().find(|picture| picture.pixels.dimensions() != size) {
-            let (first, (w, h)) = (&self.pictures[0].name, other.pixels.dimensions());
-            let message =
-                format!("`{}` has {w} x {h} pixels, and `{first}` {} x {}", other.name, size.0, size.1);
-            return Err(Problem::new(message).hint("LPIPS compares pictures of one size").into());
-        }
+        let size = self.refuse_other_sizes("LPIPS")?;
         let (trunk, heads) = (self.cx.path(trunk), self.cx.path(heads));
         let content = self.cx.digest_of_files(&[trunk.clone(), heads.clone()])?.short();
         self.settings.insert("LPIPS".to_owned(), format!("{backbone:?} ({content})"));

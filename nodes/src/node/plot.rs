@@ -4,7 +4,7 @@ use flow_engine::{Check, Cx, In, Node, Problem, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::evaluate::comparison::{Compared, from_report};
+use crate::evaluate::comparison::{Compared, table::from_report};
 use crate::evaluate::measure::Measure;
 use crate::picture::scatter::{Point, Scatter};
 use crate::picture::{Images, Picture};

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::plot::points;
-use crate::evaluate::comparison::{Compared, from_report};
+use crate::evaluate::comparison::{Compared, table::from_report};
 use crate::evaluate::measure::Measure;
 use crate::page::{Better, Block, Cell, Column, Page, Section, Table};
 use crate::picture::png;
@@ -77,6 +77,10 @@ impl Node for Report {
         let origin = [
             Some(format!("Made by Flow {}.", env!("CARGO_PKG_VERSION"))),
             cx.key().map(|key| format!("Key of this page: {key}.")),
+            Some(
+                "The events of the run that made a content name it: `grep -l CONTENT runs/*/events.ndjson`."
+                    .into(),
+            ),
         ];
         let origin = origin.into_iter().flatten().collect();
         let page = Page { title: self.title.clone(), lead: self.text.clone(), sections, origin };
@@ -91,7 +95,7 @@ fn picture(picture: &Picture) -> Result<Block> {
 }
 
 fn section(measured: &Measured, node: &str) -> Result<Section> {
-    let origin = Some(format!("node `{node}`, content {}", measured.digest()));
+    let origin = Some(format!("node “{node}”, content {}", measured.digest()));
     let (mut blocks, title, mut notes) = (Vec::new(), measured.title.clone(), measured.notes.clone());
     let settings: Vec<_> = measured.settings.iter().map(|(name, value)| format!("{name}: {value}")).collect();
     notes.extend((!settings.is_empty()).then(|| format!("Measured with {}.", settings.join("; "))));

@@ -61,7 +61,13 @@ pub struct Train {
     #[serde(default)]
     #[schemars(range(min = 1, max = 10_000_000))]
     pub steps: Option<usize>,
-    /// Learning rate. The method's own, if not set: they were found on `models/mini-sdxl`, and SDXL takes smaller ones.
+    /// Learning rate. If not set, the method's own:
+    /// - 0.01 for `Para`, whose directions of length 1 turn by about so much in a step, and for `SvDiff`;
+    /// - 0.002 for `Lora`, `Locon`, `Loha`, `Lokr` and `Oft`;
+    /// - 0.005 for `TextualInversion`, as in diffusers' script for SDXL;
+    /// - 0.0001 for `DreamBooth`.
+    ///
+    /// All but diffusers' were found on `models/mini-sdxl`. SDXL takes smaller ones: 0.0001 for LoRA in diffusers' script.
     #[serde(default)]
     #[schemars(range(max = 10), extend("exclusiveMinimum" = 0))]
     pub learning_rate: Option<f64>,
@@ -96,8 +102,9 @@ pub struct Train {
     #[serde(default)]
     #[schemars(range(min = 0, max = 1))]
     pub caption_dropout: f64,
-    /// Pictures of the subject's class, which the model is not to forget (prior preservation, arXiv 2208.12242). Draw
-    /// them with the same model.
+    /// Pictures of the subject's class, which the model is not to forget (prior preservation, arXiv 2208.12242): from a
+    /// folder, or drawn by the same model, `DDIMSample(model: "base", prompt: "a photo of a toy", count: 100)` say, whose
+    /// pictures are stored.
     #[serde(default)]
     pub class_images: Option<In<Images>>,
     /// What the pictures of the class show.
@@ -341,5 +348,26 @@ impl Train {
             says.insert("prompt".to_owned(), prompt.clone());
         }
         says
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use flow_engine::NodeType;
+
+    use super::*;
+
+    #[test]
+    fn the_manual_says_the_learning_rate_of_every_method() {
+        let doc = NodeType::of::<Train>().field("learning_rate").unwrap().doc;
+        for name in
+            ["Para", "Lora", "Locon", "Loha", "Lokr", "Oft", "SvDiff", "TextualInversion", "DreamBooth"]
+        {
+            let fields = if name == "TextualInversion" { r#"token: "<bear>""# } else { "" };
+            let method: TrainMethod = ron::from_str(&format!("{name}({fields})")).unwrap();
+            let start = format!("- {} for ", method.method().rate());
+            let line = doc.lines().find(|line| line.starts_with(&start));
+            assert!(line.is_some_and(|line| line.contains(&format!("`{name}`"))), "{start}`{name}`: {doc}");
+        }
     }
 }

@@ -52,7 +52,7 @@ pub enum Block {
         /// Width and height in pixels, as its file has them.
         size: (u32, u32),
     },
-    /// A picture of lines, which is shown on white.
+    /// A picture of lines on white, which a dark page shows on dark, each colour in its own hue.
     Drawing {
         /// Words below it.
         name: String,
@@ -307,7 +307,19 @@ fn figure(name: &str, class: &str, picture: Markup) -> Markup {
 }
 
 fn paragraphs(texts: &[String]) -> Markup {
-    html! { @for text in texts { p { (text) } } }
+    html! { @for text in texts { p { (prose(text)) } } }
+}
+
+/// Words in which what stands between two backticks is a name or a piece of code.
+fn prose(text: &str) -> Markup {
+    let parts: Vec<&str> = text.split('`').collect();
+    // One backtick without its other is a backtick.
+    if parts.len().is_multiple_of(2) {
+        return html! { (text) };
+    }
+    html! { @for (at, part) in parts.iter().enumerate() {
+        @if at % 2 == 1 { code { (part) } } @else { (part) }
+    } }
 }
 
 /// A name for each title that no other has: its letters and digits, with a number if it is taken.

@@ -92,6 +92,12 @@ fn every_digit_is_there_for_those_who_cannot_point() {
 }
 
 #[test]
+fn names_between_backticks_are_code_and_a_lonely_backtick_is_itself() {
+    assert_eq!(prose("of `a <b>`, `c`").into_string(), "of <code>a &lt;b&gt;</code>, <code>c</code>");
+    assert_eq!(prose("a ` alone").into_string(), "a ` alone");
+}
+
+#[test]
 fn sections_of_one_title_have_ids_of_their_own_and_are_found() {
     let mut page = page("Größe & Zeit");
     page.sections[1].title = "größe zeit 2".into();

@@ -29,7 +29,8 @@ use crate::sdxl::write::bytes;
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub enum TrainMethod {
-    /// Directions taken out of the weights.
+    /// Directions taken out of the weights. The paper starts at `B = 0`, where its decomposition has no gradient (and takes out
+    /// the first rows of a weight); here directions start as `init` says, and their removal grows over `ramp`.
     Para(Para),
     /// A change of low rank.
     Lora(Lora),

@@ -79,8 +79,10 @@ pub struct Told {
 
 /// How much of the mean a loss moves.
 const SMOOTHING: f64 = 0.05;
-/// What is to be said has a variance of about 1, so that saying nothing costs about 1; this will not come back.
+/// What is to be said has a variance of about 1, so that saying nothing costs about 1; a loss of so much will not come back.
 const EXPLODED: f64 = 100.0;
+/// Nor will losses whose mean is this.
+const DIVERGED: f64 = 10.0;
 /// The scale of losses in float16, whose gradients are about 1e-5 at SDXL's size.
 const HALF_SCALE: f64 = 16384.0;
 /// Names of what a state holds.
@@ -154,7 +156,7 @@ impl<'a> Trainer<'a> {
         self.follow()?;
         self.step += 1;
         self.losses.push(loss as f32);
-        let smoothed = self.smoothed.map_or(loss, |mean| mean + SMOOTHING * (loss - mean));
+        let smoothed = self.smoothed_with(loss);
         self.smoothed = Some(smoothed);
         Ok(Told { loss, smoothed, rate, gradient_norm })
     }
@@ -247,34 +249,59 @@ impl<'a> Trainer<'a> {
     }
 
     fn refuse_explosion(&self, loss: f64, gradient_norm: f64, gradients: &Gradients) -> Result<()> {
-        let has_exploded = loss > EXPLODED * (1.0 + self.drawing.class_weight);
-        if loss.is_finite() && gradient_norm.is_finite() && !has_exploded {
-            return Ok(());
-        }
-        let broken = gradients.iter().find(|(_, gradient)| !is_finite(gradient).unwrap_or(false));
-        let what = match (loss.is_finite(), broken) {
-            (false, _) => format!("the loss of step {} is no number", self.step + 1),
-            (_, Some((name, _))) => {
-                format!("the gradient of `{name}` in step {} is no number", self.step + 1)
-            }
-            _ if has_exploded => {
-                format!("the loss of step {} is {loss:.0}, where saying nothing costs 1", self.step + 1)
-            }
-            _ => format!("the gradient of step {} is too long to be measured", self.step + 1),
-        };
-        let at = match self.broken_parameter() {
-            Some(name) => format!("{what}: `{name}` holds values that are no numbers"),
+        let Some(what) = self.wrong_with(loss, gradient_norm, gradients) else { return Ok(()) };
+        let message = match self.blamed()? {
+            Some(blamed) => format!("{what}: {blamed}"),
             None => what,
         };
-        Err(Problem::new(at).hint("take a smaller `learning_rate`, or a `warmup`").into())
+        Err(Problem::new(message).hint("take a smaller `learning_rate`, or a `warmup`").into())
     }
 
-    fn broken_parameter(&self) -> Option<&String> {
-        let parameters = self.optimizer.parameters().iter();
-        parameters
-            .into_iter()
-            .find(|(_, parameter)| !is_finite(parameter).unwrap_or(false))
-            .map(|(name, _)| name)
+    /// What is wrong with a step's numbers, if anything is.
+    fn wrong_with(&self, loss: f64, gradient_norm: f64, gradients: &Gradients) -> Option<String> {
+        let (step, weight) = (self.step + 1, 1.0 + self.drawing.class_weight);
+        let smoothed = self.smoothed_with(loss);
+        if !loss.is_finite() {
+            return Some(format!("the loss of step {step} is no number"));
+        }
+        if loss > EXPLODED * weight {
+            return Some(format!("the loss of step {step} is {loss:.0}, where saying nothing costs 1"));
+        }
+        if smoothed > DIVERGED * weight {
+            return Some(format!(
+                "the losses up to step {step} have a mean of {smoothed:.0}, where saying nothing costs 1"
+            ));
+        }
+        if gradient_norm.is_finite() {
+            return None;
+        }
+        let broken = gradients.iter().find(|(_, gradient)| !is_finite(gradient).unwrap_or(false));
+        Some(match broken {
+            Some((name, _)) => format!("the gradient of `{name}` in step {step} is no number"),
+            None => format!("the gradient of step {step} is too long to be measured"),
+        })
+    }
+
+    /// The mean of the losses with one more.
+    fn smoothed_with(&self, loss: f64) -> f64 {
+        self.smoothed.map_or(loss, |mean| mean + SMOOTHING * (loss - mean))
+    }
+
+    /// Which parameter is to blame, as far as values tell: one that holds no numbers, or else the one with the largest.
+    fn blamed(&self) -> Result<Option<String>> {
+        let mut largest: Option<(&String, f64)> = None;
+        for (name, parameter) in self.optimizer.parameters() {
+            if !is_finite(parameter)? {
+                return Ok(Some(not_numbers(name)));
+            }
+            let value = f64::from(parameter.to_dtype(DType::F32)?.abs()?.max_all()?.to_scalar::<f32>()?);
+            if largest.is_none_or(|(_, known)| value > known) {
+                largest = Some((name, value));
+            }
+        }
+        Ok(largest.map(|(name, value)| {
+            format!("the largest values by now are those of `{name}`, up to {value:.1e}")
+        }))
     }
 
     /// Lets the smoothed parameters follow.
@@ -302,8 +329,13 @@ impl<'a> Trainer<'a> {
     /// Everything that the next step depends on. The next step moves it.
     ///
     /// # Errors
-    /// None on a working device.
+    /// Parameters that are no numbers: nothing can be gone on from them, and an older state is worth more.
     pub fn state(&self) -> Result<State> {
+        for (name, parameter) in self.optimizer.parameters() {
+            if !is_finite(parameter)? {
+                return Err(Problem::new(not_numbers(name)).into());
+            }
+        }
         let named = |prefix: &str, tensors: BTreeMap<String, Tensor>| {
             tensors.into_iter().map(|(name, tensor)| (format!("{prefix}{name}"), tensor)).collect::<Vec<_>>()
         };
@@ -341,6 +373,10 @@ impl<'a> Trainer<'a> {
         self.smoothed = state.numbers.get("smoothed").copied();
         Ok(())
     }
+}
+
+fn not_numbers(name: &str) -> String {
+    format!("`{name}` holds values that are no numbers")
 }
 
 fn is_finite(tensor: &Tensor) -> Result<bool> {

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use clap::Args;
 use flow_engine::diagnostic::nearest;
-use flow_engine::{Field, NodeType, Problem, Registry, Result};
+use flow_engine::{Choice, Field, NodeType, Problem, Registry, Result};
 
 use crate::open::one;
 use crate::show::out;
@@ -51,14 +51,27 @@ fn manual(node_type: &NodeType) -> String {
     let mut text = format!("{} -> {}\n\n", node_type.kind, node_type.output);
     indent(&mut text, node_type.doc(), 2);
     for field in node_type.fields() {
-        let _ = writeln!(text, "\n  {}: {}", field.name, summary(&field));
-        indent(&mut text, &field.doc, 6);
-        for (choice, doc) in &field.choices {
-            let line = if doc.is_empty() { choice.clone() } else { format!("{choice}: {doc}") };
-            indent(&mut text, &line, 8);
-        }
+        text.push('\n');
+        describe(&mut text, &field, 2, &mut Vec::new());
     }
     text
+}
+
+/// Appends what a field takes, with the fields of its choices. Choices that were told already are not told again.
+fn describe(text: &mut String, field: &Field, by: usize, told: &mut Vec<Vec<Choice>>) {
+    indent(text, &format!("{}: {}", field.name, summary(field)), by);
+    indent(text, &field.doc, by + 4);
+    if told.contains(&field.choices) {
+        return indent(text, "The choices are those above.", by + 6);
+    }
+    for choice in &field.choices {
+        let Choice { name, doc, fields } = choice;
+        indent(text, &if doc.is_empty() { name.clone() } else { format!("{name}: {doc}") }, by + 6);
+        fields.iter().for_each(|field| describe(text, field, by + 8, told));
+    }
+    if !field.choices.is_empty() {
+        told.push(field.choices.clone());
+    }
 }
 
 /// Type, range, and what happens if a graph does not set the field.

@@ -6,10 +6,11 @@ use flow_engine::{Check, Cx, Digest, Problem, Project, Result};
 
 use super::super::load_adapter;
 use super::Train;
+use crate::adapter::bound::Cap;
 use crate::adapter::{Single, read};
 use crate::model::Model;
 use crate::sdxl::Part;
-use crate::train::method::nothing_chosen;
+use crate::train::method::{TrainMethod, nothing_chosen};
 use crate::train::network::check_given;
 
 /// From so many pieces on a word is hardly one of a language's own.
@@ -92,7 +93,14 @@ impl Train {
         };
         let chooses_in = |part| names.shapes(part).any(is_chosen);
         if chooses_in(Part::Unet) {
-            return Ok(());
+            // A weight has at most the rank of its shorter side, so what leaves nothing of that leaves nothing.
+            let cap = self.cap();
+            let mut shapes = names.shapes(Part::Unet).filter(|named| is_chosen(*named));
+            let leaves_some = |(_, shape): (&str, &[usize])| {
+                let inputs: usize = shape[1..].iter().product();
+                cap.on(shape.len() > 2).is_none_or(|gamma| gamma.of(shape[0].min(inputs)) > 0)
+            };
+            return if shapes.any(leaves_some) { Ok(()) } else { Err(method.no_layer().into()) };
         }
         if [Part::TextEncoder, Part::TextEncoder2].into_iter().any(chooses_in) {
             let message = "`layers` names layers of the text encoders, and only the denoiser's are trained";
@@ -101,6 +109,15 @@ impl Train {
             return Err(Problem::new(message).hint(hint).into());
         }
         Err(nothing_chosen().into())
+    }
+
+    /// What bounds the rank that each layer is trained with.
+    fn cap(&self) -> Cap {
+        match &self.method {
+            TrainMethod::Para(para) => para.bound.cap(para.gamma),
+            TrainMethod::Lora(lora) => lora.gamma.map_or(Cap::Nowhere, |gamma| lora.bound.cap(gamma)),
+            _ => Cap::Nowhere,
+        }
     }
 
     /// The adapter that the training starts from, with the digest of its files.

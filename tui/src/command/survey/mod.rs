@@ -1,7 +1,7 @@
-//! `flow survey FOLDER..`: a blind survey of which method's pictures people prefer, as PaRa's section G asks.
+//! `flow survey FOLDER..` and `flow survey RUN..`: a blind survey of which method's pictures people prefer, as PaRa's section G asks.
 //! `flow survey --tally ANSWERS..`: what they prefer.
 //!
-//! [`pictures`] finds what every method has a picture of, [`blind`] takes the names away and makes the [`key`] that gives
+//! [`pictures`] finds what every method has a picture of, in folders or in [`runs`], [`blind`] takes the names away and makes the [`key`] that gives
 //! them back, [`page`] draws what is left, which knows no name; its script moves the places for every participant.
 //! [`answers`] reads what comes back, [`tally`] counts it, [`statistics`] says how much the counts say.
 
@@ -10,6 +10,7 @@ mod blind;
 mod key;
 mod page;
 mod pictures;
+mod runs;
 mod statistics;
 mod tally;
 #[cfg(test)]
@@ -30,10 +31,14 @@ use key::Key;
 
 #[derive(Args)]
 pub struct SurveyArguments {
-    /// The folders with the pictures, one for each method; `NAME=FOLDER` calls the method otherwise than its folder.
-    /// Pictures of one name are the choices of one question.
-    #[arg(value_name = "FOLDER", required_unless_present = "tally", conflicts_with = "tally")]
+    /// The folders with the pictures, one for each method; `NAME=FOLDER` calls the method otherwise than its folder. Or runs
+    /// (an id, the beginning of one, or `last`), whose nodes that drew pictures are the methods. Pictures of one name are the
+    /// choices of one question.
+    #[arg(value_name = "FOLDER|RUN", required_unless_present = "tally", conflicts_with = "tally")]
     folders: Vec<PathBuf>,
+    /// Of runs, only what this node drew. May be given several times.
+    #[arg(long = "node", value_name = "NODE", conflicts_with = "tally")]
+    nodes: Vec<String>,
     /// The page to write, a file that ends in .html. The key to its answers is written beside it, for `page.html` as
     /// `page.key.json`, and is yours alone.
     #[arg(long, value_name = "FILE", required_unless_present = "tally", conflicts_with = "tally")]
@@ -79,7 +84,8 @@ impl SurveyArguments {
         let limit = self.limit.map_or(usize::MAX, |limit| limit as usize);
         let wish =
             Wish { question: &self.question, reference: self.reference.as_deref(), seed: self.seed, limit };
-        let Blinded { survey, key, notes } = blind::blinded(&pictures::methods(&self.folders)?, &wish)?;
+        let Blinded { survey, key, notes } =
+            blind::blinded(&pictures::methods(&self.folders, &self.nodes)?, &wish)?;
         notes.iter().for_each(|note| out::tell(note));
         refuse_another_key(&beside, &key)?;
         let page = page::page(&survey);

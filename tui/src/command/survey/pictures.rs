@@ -1,4 +1,4 @@
-//! The folders of a survey: one for each method, and what all of them have a picture of.
+//! The methods of a survey: a folder for each, or a node of a run, and what all of them have a picture of.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use flow_engine::{Problem, Project, Result};
 use flow_nodes::picture::find::find;
 
+use super::runs;
 use crate::show::out::harmless;
 
 /// A method and its pictures.
@@ -17,16 +18,29 @@ pub struct Method {
     pub pictures: BTreeMap<String, PathBuf>,
 }
 
-/// The methods that the command line names.
+/// The methods that the command line names: folders, and the nodes of runs, which are those of `nodes` if there are any.
 ///
 /// # Errors
-/// Fewer than two, a name that two have, what is no folder, a folder without pictures or with two of one name.
-pub fn methods(arguments: &[PathBuf]) -> Result<Vec<Method>, Problem> {
-    if arguments.len() < 2 {
-        return Err(Problem::new("a survey needs two methods to choose from, and this is one")
-            .hint("name a folder of pictures for each method"));
+/// Fewer than two, a name that two have, what is neither a folder nor a run, a folder without pictures or with two of one
+/// name.
+pub fn methods(arguments: &[PathBuf], nodes: &[String]) -> Result<Vec<Method>, Problem> {
+    let mut methods = Vec::new();
+    for argument in arguments {
+        let Some(run) = runs::meant(argument) else {
+            methods.push(method(argument)?);
+            continue;
+        };
+        for (name, folder) in runs::drawn(&run, nodes)? {
+            // Nodes of several runs may be called the same.
+            let id = run.file_name().unwrap_or_default().to_string_lossy();
+            let name = if arguments.len() == 1 { name } else { format!("{name} of {id}") };
+            methods.push(Method { name, pictures: by_stem(&folder)? });
+        }
     }
-    let methods = arguments.iter().map(|argument| method(argument)).collect::<Result<Vec<_>, _>>()?;
+    if methods.len() < 2 {
+        return Err(Problem::new("a survey needs two methods to choose from, and this is one")
+            .hint("name a folder of pictures for each method, or a run with several nodes that draw"));
+    }
     let mut names: Vec<_> = methods.iter().map(|method| method.name.as_str()).collect();
     names.sort_unstable();
     match names.windows(2).find(|pair| pair[0] == pair[1]) {
@@ -91,7 +105,7 @@ pub fn files(folder: &Path) -> Result<Vec<PathBuf>, Problem> {
     if !folder.is_dir() {
         let what = if folder.exists() { "is no folder" } else { "does not exist" };
         return Err(Problem::new(format!("`{name}` {what}"))
-            .hint("name folders of pictures, relative to the current directory, such as SaveImages writes"));
+            .hint("name folders of pictures, relative to the current directory, such as SaveImages writes, or a run of `flow runs`"));
     }
     find(&folder.to_string_lossy(), &Project::current())
 }

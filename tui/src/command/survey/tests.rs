@@ -41,7 +41,7 @@ impl Folders {
     fn blinded(&self, seed: u64, limit: usize) -> Blinded {
         let folder = |name: &&str| format!("{name}={}/folder-of-{name}", self.0.path().display());
         let arguments: Vec<PathBuf> = METHODS.iter().map(|name| folder(name).into()).collect();
-        let methods = pictures::methods(&arguments).unwrap();
+        let methods = pictures::methods(&arguments, &[]).unwrap();
         blinded(&methods, &Wish { question: "Which?", reference: None, seed, limit }).unwrap()
     }
 
