@@ -66,7 +66,8 @@ impl Desk {
     /// Waits until all has run.
     fn is_done(&self) {
         self.tmux.press(&["5", "G"]);
-        self.tmux.wait_for("  done in ");
+        let is_told = |screen: &str| screen.contains("follows the end") && screen.contains("  done in ");
+        self.tmux.wait_until("the end in the log", is_told);
         self.tmux.press(&["1"]);
     }
 
@@ -131,7 +132,9 @@ fn the_quickstart_runs_on_a_screen_with_help_views_and_a_way_out() {
     }
     desk.is_done();
     tmux.press(&["q"]);
-    assert!(tmux.wait_for_shell().contains("done in"), "the end is told below");
+    let told = tmux.wait_for_shell();
+    assert!(told.contains("done in"), "the end is told below");
+    assert!(!told.contains("stopping") && !told.contains("DDIMSample"), "and nothing but the end:\n{told}");
     desk.is_restored();
     let sheet = desk.workshop.path("out/quickstart/sheet.png");
     assert!(sheet.is_file(), "{}", sheet.display());

@@ -212,7 +212,8 @@ pub const BINDINGS: &[Binding] = bindings![
     "p" [plain('p')] Action::Pause, Steer, "hold every node at its next step, or go on", short "pause";
     "x" [plain('x')] Action::Cancel, Steer, "cancel this node", short "cancel";
     "r" [plain('r')] Action::RunAgain, Steer, "run this node again, and what depends on it", short "rerun";
-    "R" [plain('R')] Action::RunFailedAgain, Steer, "run again whatever failed or was stopped";
+    "R" [plain('R')] Action::RunFailedAgain, Steer, "run again whatever failed or was stopped",
+        short "retry";
     "s" [plain('s')] Action::Checkpoint, Steer, "save a checkpoint of this node now",
         in [Graph, Node, Training], short "save";
     "S" [plain('S')] Action::Sample, Steer, "draw a preview of this node now",
@@ -273,10 +274,7 @@ pub fn written(key: &KeyEvent) -> String {
         KeyCode::Char(letter) => letter.to_string(),
         code => format!("{code:?}"),
     };
-    match key.modifiers.contains(KeyModifiers::CONTROL) {
-        true => format!("Ctrl-{name}"),
-        false => name,
-    }
+    if key.modifiers.contains(KeyModifiers::CONTROL) { format!("Ctrl-{name}") } else { name }
 }
 
 #[cfg(test)]

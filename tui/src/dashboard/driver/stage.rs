@@ -152,7 +152,7 @@ impl Stage {
     pub fn go_on_in_lines(&self) {
         let mut scene = self.lock();
         scene.steering.let_go();
-        let goes_on = !scene.steering.is_at_end() && self.scope == Scope::Own;
+        let goes_on = scene.steering.is_busy() && self.scope == Scope::Own;
         let is_told = scene.plain.is_some();
         if goes_on && scene.steering.is_stopping() {
             tell("stopping at the next step; Ctrl-C again to stop now");

@@ -78,9 +78,9 @@ impl Steering {
         self.is_at_end = true;
     }
 
-    /// Whether the run tells nothing more.
-    pub fn is_at_end(&self) -> bool {
-        self.is_at_end
+    /// Whether something of the run goes on, and is not only waited for by who watches its files.
+    pub fn is_busy(&self) -> bool {
+        self.is_busy && !self.is_at_end
     }
 
     /// Whether the run was asked to end, and has.

@@ -1,6 +1,6 @@
 //! What a key does.
 
-use crossterm::event::{KeyEvent, KeyEventKind};
+use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
 use super::{Overlay, Scope, Shape, State, Stopping, View};
 use crate::dashboard::keys::{Action, binding, written};
@@ -13,6 +13,13 @@ impl State {
     pub(super) fn key(&mut self, key: KeyEvent) -> Vec<Effect> {
         if key.kind == KeyEventKind::Release {
             return Vec::new();
+        }
+        if key.modifiers.contains(KeyModifiers::ALT) {
+            // Over a slow line, Esc and the key after it arrive together, which is how terminals send Alt.
+            let mut effects = self.key(KeyEvent::new(KeyCode::Esc, KeyModifiers::NONE));
+            let modifiers = key.modifiers.difference(KeyModifiers::ALT);
+            effects.extend(self.key(KeyEvent { modifiers, ..key }));
+            return effects;
         }
         self.generation += 1;
         self.notice = None;
@@ -55,7 +62,17 @@ impl State {
                     return self.choose(at);
                 }
             }
+            // The run may have come to its end while somebody was choosing.
+            Action::Quit if matches!(overlay, Overlay::Quit(_)) && !self.can_stop() => {
+                return vec![Effect::Leave];
+            }
             Action::Back | Action::Quit => self.overlay = None,
+            Action::Show(_) | Action::NextView | Action::PreviousView
+                if !matches!(overlay, Overlay::Quit(_)) =>
+            {
+                self.overlay = None;
+                return self.act(action);
+            }
             Action::Help if matches!(overlay, Overlay::Help(_)) => self.overlay = None,
             Action::Diff if matches!(overlay, Overlay::Diff(_)) => self.overlay = None,
             _ => self.say("Esc closes this first"),
@@ -277,7 +294,7 @@ impl State {
     }
 
     /// Whether there is something of this process that runs.
-    fn can_stop(&self) -> bool {
+    pub fn can_stop(&self) -> bool {
         self.scope == Scope::Own && !self.live.run.is_over()
     }
 
@@ -291,6 +308,7 @@ impl State {
 
     fn choose(&mut self, at: usize) -> Vec<Effect> {
         match at {
+            0 | 1 if !self.can_stop() => vec![Effect::Leave],
             0 => self.stop(Stopping::AfterCheckpoint),
             1 => self.stop(Stopping::Now),
             _ => Vec::new(),

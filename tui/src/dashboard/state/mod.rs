@@ -18,6 +18,7 @@ mod series;
 mod steer;
 mod step;
 pub mod text;
+mod wait;
 
 use std::sync::Arc;
 
@@ -27,6 +28,7 @@ pub use act::CHOICES;
 pub use find::Find;
 pub use log::{Level, Line};
 pub use look::{Curves, GraphLook, LogLook, NodeLook, PictureLook, ProblemLook, Shape};
+pub use machine::Kept;
 use map::Map;
 pub use node::{Node, Phase};
 pub use problem::{Origin, Problem};
@@ -252,7 +254,11 @@ impl State {
 
     fn record(&mut self, record: flow_engine::Record) {
         let (plans, latest) = (self.live.run.plans, self.live.run.latest);
+        let is_edit = matches!(record.event, flow_engine::Event::GraphReloaded { .. });
         self.live.run.apply(record);
+        if let Some(reload) = self.live.run.reload.as_ref().filter(|_| is_edit) {
+            self.say(reload.summary());
+        }
         if self.is_held() {
             return;
         }
@@ -291,7 +297,7 @@ impl State {
 
     /// Lays out the map anew, and keeps what is selected in sight.
     fn lay_out(&mut self) {
-        let room = self.body();
+        let room = self.map_area();
         let room = (room.width, room.height);
         let scene = self.held.as_deref_mut().unwrap_or(&mut self.live);
         scene.map = Map::new(&scene.run.nodes, &self.graph.turned, self.graph.zoom, room);

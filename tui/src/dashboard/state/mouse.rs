@@ -39,13 +39,13 @@ impl State {
     }
 
     fn scroll_map(&mut self, columns: i32, rows: i32) {
-        let body = self.body();
+        let area = self.map_area();
         let size = self.map().size;
         let (x, y) = self.graph.scroll;
         self.graph.follows = false;
         self.graph.scroll = (
-            within(x + columns, size.0, i32::from(body.width)),
-            within(y + rows, size.1, i32::from(body.height)),
+            within(x + columns, size.0, i32::from(area.width)),
+            within(y + rows, size.1, i32::from(area.height)),
         );
     }
 
@@ -88,9 +88,14 @@ impl State {
     }
 
     fn click_map(&mut self, x: i32, y: i32) {
-        let body = self.body();
-        let origin = self.map().origin(self.graph.scroll, (body.width, body.height));
-        let Some(spot) = self.map().at(x - origin.0, y - origin.1) else { return };
+        let area = self.map_area();
+        let origin = self.map().origin(self.graph.scroll, (area.width, area.height));
+        let found = match y < i32::from(area.height) {
+            true => self.map().at(x - origin.0, y - origin.1),
+            // The line below tells of what is selected.
+            false => self.selected_spot(),
+        };
+        let Some(spot) = found else { return };
         self.graph.follows = false;
         match self.selected_spot() == Some(spot) {
             true => self.open(),

@@ -89,6 +89,27 @@ pub struct Reload {
     pub is_planned: bool,
 }
 
+impl Reload {
+    /// What it came to, in a line.
+    pub fn summary(&self) -> String {
+        let counts = [
+            (self.added.len(), "added"),
+            (self.changed.len(), "changed"),
+            (self.removed.len(), "removed"),
+            (self.kept_running.len(), "kept running"),
+        ];
+        let told: Vec<String> = counts
+            .into_iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, what)| format!("{count} {what}"))
+            .collect();
+        match self.added.len() + self.changed.len() + self.removed.len() {
+            0 => "the saved edit changes nothing that decides a result".to_owned(),
+            _ => format!("the saved edit took effect: {}; d shows more", told.join(", ")),
+        }
+    }
+}
+
 impl Run {
     /// The position of a node by either of its names.
     pub fn find(&self, name: &str) -> Option<usize> {
@@ -146,9 +167,13 @@ impl Run {
             self.nodes.drain(..).map(|node| (Arc::clone(&node.raw_name), node)).collect();
         let inputs: Vec<Vec<String>> = planned.iter().map(|node| node.inputs.clone()).collect();
         self.nodes = planned.into_iter().map(Node::new).collect();
+        let reload = self.reload.as_ref().filter(|reload| !reload.is_planned);
+        let kept_running = reload.map(|reload| reload.kept_running.as_slice()).unwrap_or_default();
         for node in &mut self.nodes {
             match before.remove(&node.raw_name) {
                 Some(old) if old.key == node.key && node.key.is_some() => node.go_on_from(old),
+                // A plan that does not know the results yet calls it by its recipe, but the edit has left it alone.
+                Some(old) if kept_running.contains(&old.name) => node.go_on_from(old),
                 _ => {}
             }
         }

@@ -57,6 +57,12 @@ impl State {
         self.screen(area).map_or(Rect::default(), |screen| screen.body)
     }
 
+    /// Of the graph's view, where the map is: all but the line below it that tells of the selected node.
+    pub fn map_area(&self) -> Rect {
+        let body = self.body();
+        Rect { height: body.height.saturating_sub(1), ..body }
+    }
+
     /// How the contact sheet stands in the view.
     pub fn sheet(&self, body: Rect) -> Sheet {
         Sheet::new(body, self.run().pictures.len(), self.pictures.width)

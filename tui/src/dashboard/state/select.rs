@@ -81,8 +81,8 @@ impl State {
 
     /// Scrolls the map as far as is needed to see what is selected.
     pub(super) fn bring_into_sight(&mut self) {
-        let body = self.body();
-        let room = (i32::from(body.width), i32::from(body.height));
+        let area = self.map_area();
+        let room = (i32::from(area.width), i32::from(area.height));
         let map = self.map();
         let (size, rows) = (map.size, map.zoom.rows());
         let spot = self.selected_spot().and_then(|at| map.spots.get(at)).copied();

@@ -42,14 +42,14 @@ impl State {
             Action::Cancel => self.cancel(),
             Action::RunAgain => self.run_again(),
             Action::Checkpoint => {
-                let node = self.running_here("save a checkpoint")?;
+                let node = self.training_here("save a checkpoint")?;
                 Ok((
                     Effect::Checkpoint(node.clone()),
                     format!("asked `{node}` for a checkpoint after its next step"),
                 ))
             }
             Action::Sample => {
-                let node = self.running_here("draw a preview")?;
+                let node = self.training_here("draw a preview")?;
                 Ok((
                     Effect::Sample(node.clone()),
                     format!("asked `{node}` for a preview after its next step"),
@@ -114,14 +114,33 @@ impl State {
         }
     }
 
-    /// The name of the selected node if it runs.
-    fn running_here(&self, to_do: &str) -> Result<String, String> {
+    /// The name of the selected node if it is a training that runs: no other node listens.
+    fn training_here(&self, to_do: &str) -> Result<String, String> {
         let node = self.one()?;
         match node.phase {
-            Phase::Running => Ok(node.raw_name.to_string()),
-            phase => {
-                Err(format!("only a node that runs can {to_do}, and `{}` is {}", node.name, told(phase)))
+            Phase::Running if node.trains() => Ok(node.raw_name.to_string()),
+            Phase::Running => {
+                Err(format!("only a training can {to_do}, and `{}` has told of no step of one", node.name))
             }
+            phase => {
+                Err(format!("only a training that runs can {to_do}, and `{}` is {}", node.name, told(phase)))
+            }
+        }
+    }
+
+    /// Whether a key would do something here and now, so that it is worth a word in the last line.
+    pub fn offers(&self, action: Action) -> bool {
+        match action {
+            Action::Fold => self.selected().and_then(|at| self.map().group_of(at)).is_some(),
+            Action::Diff => self.run().reload.is_some(),
+            Action::Mark => self.run().pictures.len() > 1,
+            Action::Pause
+            | Action::Cancel
+            | Action::RunAgain
+            | Action::RunFailedAgain
+            | Action::Checkpoint
+            | Action::Sample => self.refusal().is_none() && self.asked(action).is_ok(),
+            _ => true,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
 use flow_engine::plan::State as Planned;
 use flow_engine::{Event, PlannedNode, Record};
 
@@ -110,6 +111,16 @@ fn leaving_is_a_choice_while_something_runs() {
     assert_eq!(press(&mut state, "Enter"), [Effect::StopNow]);
     keys(&mut state, "q G Enter");
     assert!(state.overlay.is_none());
+}
+
+#[test]
+fn a_run_that_ends_while_somebody_chooses_is_left() {
+    for name in ["q", "Enter"] {
+        let mut state = heard("training", Scope::Own, SIZE);
+        keys(&mut state, "q");
+        tell(&mut state, Message::End);
+        assert_eq!(press(&mut state, name), [Effect::Leave], "{name}");
+    }
 }
 
 #[test]
@@ -282,4 +293,82 @@ fn numbers_show_the_views_and_tab_goes_round() {
     }
     keys(&mut state, "Tab");
     assert_eq!(state.view, View::Graph);
+}
+
+#[test]
+fn a_node_that_waits_says_for_whom() {
+    let state = heard("running", Scope::Own, SIZE);
+    let awaited = |name: &str| state.run().awaited(state.run().node(name).unwrap());
+    assert_eq!(
+        awaited("sheet").unwrap(),
+        "a rocket in space, a frog on a skateboard, an octopus in the ocean"
+    );
+    assert_eq!(awaited("a frog on a skateboard").unwrap(), "its turn after a rocket in space");
+    assert_eq!(awaited("a photo of a panda"), None);
+    let mut sweep = heard("sweep", Scope::Own, SIZE);
+    let grid = |state: &State| state.run().awaited(state.run().node("Grid_1").unwrap());
+    assert!(grid(&sweep).unwrap().ends_with(" more"), "many names are counted");
+    tell(&mut sweep, record(0, 40.0, Event::Paused));
+    assert_eq!(grid(&sweep).unwrap(), "the run to go on: p");
+}
+
+#[test]
+fn only_a_training_is_asked_for_checkpoints_and_previews() {
+    let mut state = heard("running", Scope::Own, SIZE);
+    keys(&mut state, "/");
+    write(&mut state, "rocket");
+    keys(&mut state, "Enter s");
+    let says = "only a training can save a checkpoint, and `a rocket in space` has told of no step of one";
+    assert_eq!(state.notice(), Some(says));
+}
+
+#[test]
+fn escape_and_a_key_that_arrive_together_are_two_keys() {
+    let mut state = heard("running", Scope::Own, SIZE);
+    keys(&mut state, "?");
+    let both = KeyEvent::new(KeyCode::Char('5'), KeyModifiers::ALT);
+    assert_eq!(state.update(Message::Key(both)), []);
+    assert_eq!((state.overlay, state.view), (None, View::Logs));
+}
+
+#[test]
+fn another_view_takes_the_help_away_and_leaves_the_choice_of_leaving() {
+    let mut state = heard("running", Scope::Own, SIZE);
+    keys(&mut state, "? 5");
+    assert_eq!((state.overlay, state.view), (None, View::Logs));
+    keys(&mut state, "q 1");
+    assert!(state.overlay.is_some() && state.view == View::Logs);
+}
+
+#[test]
+fn an_edit_that_takes_effect_says_so() {
+    let mut state = State::new(Scope::Own, SIZE);
+    let until = recorded("rejected").into_iter().take_while(|record| record.t < 7.0);
+    until.for_each(|record| tell(&mut state, Message::Record(Box::new(record))));
+    let says = "the saved edit took effect: 1 added, 3 changed, 1 removed, 1 kept running; d shows more";
+    assert_eq!(state.notice(), Some(says));
+}
+
+#[test]
+fn a_click_below_the_map_opens_the_selected_node() {
+    let mut state = heard("running", Scope::Own, SIZE);
+    let row = SIZE.1 - 2;
+    let kind = MouseEventKind::Down(MouseButton::Left);
+    let click = MouseEvent { kind, column: 5, row, modifiers: KeyModifiers::NONE };
+    tell(&mut state, Message::Mouse(click));
+    assert_eq!(state.view, View::Node);
+}
+
+#[test]
+fn what_an_edit_leaves_running_goes_on_under_whatever_key_the_next_plan_gives_it() {
+    let mut state = State::new(Scope::Own, SIZE);
+    let nodes = |steps: &str| vec![planned("a", "Kind", &[]), planned(steps, "Kind", &[])];
+    tell(&mut state, record(0, 0.0, Event::Plan { nodes: nodes("b") }));
+    tell(&mut state, record(1, 0.0, Event::NodeStarted { node: "a".into(), kind: "Kind".into(), key: None }));
+    let progress = Event::Progress { node: "a".into(), done: 4, total: 8, unit: "step".into() };
+    tell(&mut state, record(2, 1.0, progress));
+    let (added, changed, removed) = (vec!["c".into()], Vec::new(), vec!["b".into()]);
+    tell(&mut state, record(3, 2.0, Event::GraphReloaded { added, changed, removed }));
+    tell(&mut state, record(4, 2.0, Event::Plan { nodes: nodes("c") }));
+    assert_eq!(state.run().node("a").unwrap().ratio(), Some(0.5));
 }

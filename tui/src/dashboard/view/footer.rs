@@ -5,7 +5,7 @@ use ratatui::layout::Rect;
 use ratatui::text::Span;
 
 use super::pane::fitted;
-use crate::dashboard::keys::{Action, BINDINGS, Section};
+use crate::dashboard::keys::{Action, BINDINGS, Binding, Section};
 use crate::dashboard::state::text::{count, fit_end, width};
 use crate::dashboard::state::{Overlay, State, View};
 
@@ -42,24 +42,27 @@ fn matches(state: &State) -> String {
     }
 }
 
-/// As many keys as there is room for, and help at the end.
+/// As many keys as there is room for, and at the end those that lead out of wherever one is.
 fn keys(state: &State, columns: usize) -> Vec<Span<'static>> {
     let mut shown = Vec::new();
     if state.find.is_on() {
         shown.push(("n N".to_owned(), format!("`{}`", state.find.text())));
         shown.push(("Esc".to_owned(), "end".to_owned()));
     }
-    shown.extend(named(state).map(|(keys, does)| (keys.to_owned(), does.to_owned())));
-    let help = ("?".to_owned(), "help".to_owned());
+    shown.extend(named(state).into_iter().map(|(keys, does)| (keys.to_owned(), does.to_owned())));
+    let mut last = vec![("?".to_owned(), "help".to_owned())];
+    if state.overlay.is_none() {
+        last.insert(0, ("q".to_owned(), "quit".to_owned()));
+    }
     let taken = |(keys, does): &(String, String)| width(keys) + width(does) + 3;
-    let mut room = columns.saturating_sub(taken(&help));
+    let mut room = columns.saturating_sub(last.iter().map(taken).sum());
     let fits = |entry: &(String, String)| {
         let is_room = taken(entry) <= room;
         room -= if is_room { taken(entry) } else { 0 };
         is_room
     };
     shown.retain(fits);
-    shown.push(help);
+    shown.extend(last);
     let spans = |(keys, does)| {
         [
             Span::styled(format!(" {keys}"), state.theme.key()),
@@ -70,24 +73,36 @@ fn keys(state: &State, columns: usize) -> Vec<Span<'static>> {
 }
 
 /// The keys that matter here, the nearest first.
-fn named(state: &State) -> Box<dyn Iterator<Item = (&'static str, &'static str)>> {
+fn named(state: &State) -> Vec<(&'static str, &'static str)> {
     match state.overlay {
-        Some(Overlay::Quit(_)) => {
-            Box::new([("j k", "choose"), ("Enter", "do it"), ("Esc", "back")].into_iter())
-        }
-        Some(_) => Box::new([("j k", "scroll"), ("Esc", "close")].into_iter()),
-        None => {
-            let view = state.view;
-            let can_steer = state.scope == crate::dashboard::Scope::Own && !state.run().is_at_end;
-            let matters = move |binding: &&crate::dashboard::keys::Binding| {
-                let is_refused = binding.section == Section::Steer && !can_steer;
-                let is_help = binding.action == Action::Help;
-                !binding.short.is_empty() && !is_refused && !is_help && binding.works_in(view)
-            };
-            // What works only here comes first.
-            let (own, others): (Vec<_>, Vec<_>) =
-                BINDINGS.iter().filter(matters).partition(|binding| !binding.views.is_empty());
-            Box::new(own.into_iter().chain(others).map(|binding| (binding.shown, binding.short)))
-        }
+        Some(Overlay::Quit(_)) => vec![("j k", "choose"), ("Enter", "do it"), ("Esc", "back")],
+        Some(_) => vec![("j k", "scroll"), ("Esc", "close")],
+        None => offered(state),
+    }
+}
+
+/// What keys would do something now.
+fn offered(state: &State) -> Vec<(&'static str, &'static str)> {
+    let matters = |binding: &&Binding| {
+        let is_last = matches!(binding.action, Action::Help | Action::Quit);
+        let works = binding.works_in(state.view) && state.offers(binding.action);
+        !is_last && !binding.short.is_empty() && works
+    };
+    let mut shown: Vec<&Binding> = BINDINGS.iter().filter(matters).collect();
+    shown.sort_by_key(|binding| rank(binding));
+    let named = |binding: &Binding| match binding.action {
+        Action::Pause if state.run().is_paused => (binding.shown, "go on"),
+        _ => (binding.shown, binding.short),
+    };
+    shown.into_iter().map(named).collect()
+}
+
+/// What is done to the run comes first, then what works only here, then what works everywhere.
+fn rank(binding: &Binding) -> u8 {
+    match (binding.section, binding.views.is_empty()) {
+        (_, false) if binding.action == Action::Open => 0,
+        (Section::Steer, _) => 1,
+        (_, false) => 2,
+        (_, true) => 3,
     }
 }

@@ -51,6 +51,9 @@ fn right(state: &State) -> Vec<Span<'static>> {
         let style = if status == Status::Done { theme.good() } else { theme.error() };
         let word = outcome(status);
         badge(if state.size.0 < 60 { word.trim_start_matches("done ") } else { word }, style);
+    } else if state.scope != Scope::Own && run.is_at_end {
+        // Its process is gone, or was when this was written down.
+        badge("broken off", theme.error());
     } else if state.scope != Scope::Own && state.size.0 >= 80 {
         badge(if state.scope == Scope::Attached { "attached" } else { "recorded" }, theme.dim());
     }

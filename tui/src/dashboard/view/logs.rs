@@ -4,7 +4,7 @@ use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
-use super::pane::{fitted, nothing, scrollbar};
+use super::pane::{fitted, nothing, scrollbar, whole};
 use crate::dashboard::state::screen::top;
 use crate::dashboard::state::text::{clock, pad, pad_left, width};
 use crate::dashboard::state::{Level, Line as Told, State};
@@ -25,10 +25,11 @@ pub fn draw(state: &State, frame: &mut Frame<'_>, body: Rect) {
     let first = top(at, count, rows);
     let shown: Vec<&Told> = run.log.chosen(look.level, needle).skip(first).take(rows).collect();
     let names = names(&shown, usize::from(body.width));
+    let times = shown.iter().map(|told| width(&clock(told.at))).max().unwrap_or(0) + 1;
     for (row, told) in shown.into_iter().enumerate() {
         let area = Rect { y: list.y + row as u16, height: 1, ..list };
         let is_selected = first + row == at;
-        let line = line(state, told, names, usize::from(body.width), is_selected);
+        let line = line(state, told, (times, names), usize::from(body.width), is_selected);
         frame.render_widget(line, area);
     }
     scrollbar(frame, list, count, first, theme);
@@ -37,20 +38,24 @@ pub fn draw(state: &State, frame: &mut Frame<'_>, body: Rect) {
 fn about(state: &State, count: usize, columns: usize) -> Line<'static> {
     let (look, theme) = (state.logs, state.theme);
     let all = state.run().log.lines().len();
-    let mut spans = vec![
-        Span::styled(format!(" {count} of {all} lines"), theme.dim()),
-        Span::styled(format!(" · {}", look.level.says()), theme.dim()),
+    let mut parts = vec![
+        vec![Span::styled(format!(" {count} of {all} lines"), theme.dim())],
+        vec![Span::styled(format!(" · {}", look.level.says()), theme.dim())],
     ];
     if state.find.is_on() {
-        spans.push(Span::styled(format!(" · with `{}`", state.find.text()), theme.found()));
+        parts.push(vec![Span::styled(format!(" · with `{}`", state.find.text()), theme.found())]);
     }
     if look.follows {
-        spans.push(Span::styled(" · follows the end", theme.busy()));
+        parts.push(vec![Span::styled(" · follows the end", theme.busy())]);
+    }
+    if look.shift > 0 {
+        parts.push(vec![Span::styled(format!(" · from letter {} on, ← back", look.shift + 1), theme.dim())]);
     }
     if state.run().log.gone > 0 {
-        spans.push(Span::styled(format!(" · {} older ones are gone", state.run().log.gone), theme.dim()));
+        let gone = format!(" · {} older ones are gone", state.run().log.gone);
+        parts.push(vec![Span::styled(gone, theme.dim())]);
     }
-    fitted(spans, columns)
+    whole(parts, columns)
 }
 
 /// Columns of the nodes' names.
@@ -70,14 +75,20 @@ pub fn sign(level: Level) -> &'static str {
 }
 
 /// A line of the log: when, how bad, of which node, and what.
-fn line(state: &State, told: &Told, names: usize, columns: usize, is_selected: bool) -> Line<'static> {
+fn line(
+    state: &State,
+    told: &Told,
+    (times, names): (usize, usize),
+    columns: usize,
+    is_selected: bool,
+) -> Line<'static> {
     let theme = state.theme;
     let style = theme.level(told.level);
     let text: String = told.text.chars().skip(state.logs.shift).collect();
     let text_style = if state.find.finds(&told.text) { style.patch(theme.found()) } else { style };
     let node = told.node.as_deref().unwrap_or_default();
     let spans = vec![
-        Span::styled(pad_left(&clock(told.at), 8), theme.dim()),
+        Span::styled(pad_left(&clock(told.at), times), theme.dim()),
         Span::styled(format!(" {} ", sign(told.level)), style),
         Span::styled(format!("{}  ", pad(node, names)), theme.strong()),
         Span::styled(text, text_style),

@@ -14,6 +14,7 @@ mod problems;
 mod quit;
 mod resources;
 mod theme;
+mod ticks;
 mod training;
 
 use ratatui::Frame;

@@ -113,8 +113,13 @@ fn facts(state: &State, node: &Node, columns: usize) -> Vec<Line<'static>> {
         Phase::Done => "why it ran",
         Phase::Waiting | Phase::Queued | Phase::Running => "why it runs",
     };
-    let mut facts =
-        vec![(why, node.why.clone()), ("reads", names(&node.inputs)), ("read by", names(&node.outputs))];
+    let mut facts: Vec<(&str, String)> =
+        run.awaited(node).map(|awaited| ("waits for", awaited)).into_iter().collect();
+    facts.extend([
+        (why, node.why.clone()),
+        ("reads", names(&node.inputs)),
+        ("read by", names(&node.outputs)),
+    ]);
     facts.extend(times(node, run.now).map(|times| ("time", times)));
     facts.extend(node.expected.map(|expected| ("expected", expectation(expected.seconds, expected.basis))));
     facts.extend(memory(node).map(|memory| ("memory", memory)));

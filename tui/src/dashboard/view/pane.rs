@@ -13,7 +13,7 @@ use super::Theme;
 use crate::dashboard::state::text::{self, harmless, pad, width};
 
 /// Columns of the names before values.
-const NAMES: usize = 12;
+const NAMES: usize = 13;
 
 /// Says in the middle of an area why there is nothing in it.
 pub fn nothing(frame: &mut Frame<'_>, area: Rect, theme: Theme, says: &str) {
@@ -142,9 +142,28 @@ pub fn fitted(spans: Vec<Span<'_>>, columns: usize) -> Line<'static> {
     line
 }
 
+/// As many of some parts as fit into some columns, none of them cut off.
+pub fn whole(parts: Vec<Vec<Span<'static>>>, columns: usize) -> Line<'static> {
+    let mut line = Line::default();
+    for part in parts {
+        let wanted: usize = part.iter().map(Span::width).sum();
+        if line.width() + wanted <= columns {
+            line.extend(part);
+        }
+    }
+    line
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_part_that_does_not_fit_is_left_out_whole() {
+        let part = |text: &'static str| vec![Span::raw(text)];
+        let line = whole(vec![part("abc"), part("defgh"), part("ij")], 6);
+        assert_eq!(line.to_string(), "abcij");
+    }
 
     #[test]
     fn long_texts_break_between_words_and_long_words_anywhere() {

@@ -95,6 +95,6 @@ fn small(
     let style = if is_selected { theme.selected() } else { Style::new() };
     let sign = if is_selected { "▸" } else { " " };
     let text = fit(&says, columns.saturating_sub(2)).into_owned();
-    let label = Line::styled(format!("{sign}{text} "), style);
+    let label = Line::from(Span::styled(format!("{sign}{text} "), style)).centered();
     frame.render_widget(label, Rect { y: area.bottom() - 1, height: 1, ..area });
 }

@@ -29,9 +29,11 @@ pub fn draw(state: &State, frame: &mut Frame<'_>, body: Rect) {
     let list = Rect { height: rows, ..body };
     let at = state.problems.at.min(count - 1);
     let first = top(at, count, usize::from(rows));
+    let times = state.listed_problems().map(|problem| width(&clock(problem.at))).max().unwrap_or(0) + 1;
     for (row, problem) in state.listed_problems().skip(first).take(usize::from(rows)).enumerate() {
         let area = Rect { y: list.y + row as u16, height: 1, ..list };
-        frame.render_widget(entry(state, problem, usize::from(list.width), first + row == at), area);
+        let columns = usize::from(list.width);
+        frame.render_widget(entry(state, problem, (times, columns), first + row == at), area);
     }
     scrollbar(frame, list, count, first, theme);
     let below = Rect { y: body.y + rows, height: body.height - rows, ..body };
@@ -46,7 +48,12 @@ fn sign(problem: &Problem) -> &'static str {
     }
 }
 
-fn entry(state: &State, problem: &Problem, columns: usize, is_selected: bool) -> Line<'static> {
+fn entry(
+    state: &State,
+    problem: &Problem,
+    (times, columns): (usize, usize),
+    is_selected: bool,
+) -> Line<'static> {
     let theme = state.theme;
     let about = match (&problem.node, problem.origin) {
         (_, Origin::Edit) => "edit".to_owned(),
@@ -54,7 +61,7 @@ fn entry(state: &State, problem: &Problem, columns: usize, is_selected: bool) ->
         (None, _) => "run".to_owned(),
     };
     let spans = vec![
-        Span::styled(pad_left(&clock(problem.at), 8), theme.dim()),
+        Span::styled(pad_left(&clock(problem.at), times), theme.dim()),
         Span::styled(format!(" {} ", sign(problem)), theme.severity(problem.severity)),
         Span::styled(format!("{about}: "), theme.strong()),
         Span::raw(harmless(&problem.message).into_owned()),

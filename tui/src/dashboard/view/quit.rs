@@ -10,8 +10,11 @@ use crate::dashboard::state::{CHOICES, Phase, State};
 
 /// The choices over a view; one of them is selected.
 pub fn draw(state: &State, frame: &mut Frame<'_>, body: Rect, at: usize) {
-    let running = count(state.run().count(Phase::Running), "node");
-    let title = format!("{running} still running");
+    let title = match (state.can_stop(), state.run().count(Phase::Running)) {
+        (false, _) => "the run is over: q leaves".to_owned(),
+        (true, 0) => "the run is not over".to_owned(),
+        (true, running) => format!("{} still running", count(running, "node")),
+    };
     let inner = over(frame, body, (40, CHOICES.len() as u16 + 4), &title, state.theme);
     for (row, choice) in CHOICES.into_iter().enumerate() {
         let style = if row == at { state.theme.selected() } else { ratatui::style::Style::new() };

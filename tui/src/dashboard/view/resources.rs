@@ -10,12 +10,16 @@ use ratatui::widgets::{RenderDirection, Sparkline};
 use super::bar::{bar, percent};
 use super::pane::{block, fitted, nothing, scrollbar};
 use crate::dashboard::Resources;
-use crate::dashboard::message::Card;
-use crate::dashboard::state::State;
-use crate::dashboard::state::text::{bytes, count, pad, pad_left, took, width};
+use crate::dashboard::message::{Card, Scope};
+use crate::dashboard::state::text::{bytes, count, fit, harmless, pad, pad_left, took, width};
+use crate::dashboard::state::{Kept, State};
 
 /// Columns of the names before bars.
 const NAMES: usize = 11;
+/// Columns of a share in percent, with a blank on either side.
+const PERCENT: usize = 6;
+/// Bars are no shorter, whatever stands beside them.
+const SHORTEST_BAR: usize = 4;
 /// With so many columns, what is kept stands beside the rest.
 const WIDE: u16 = 100;
 
@@ -57,48 +61,64 @@ fn measured(state: &State, now: &Resources, frame: &mut Frame<'_>, area: Rect) {
     if rest.height < 3 {
         return;
     }
-    let mut curves = vec![("processors", &machine.processors, 1000)];
-    curves.push(("memory", &machine.memory, now.machine_memory.0.max(1)));
-    curves.extend(machine.cards.first().map(|samples| ("card", samples, 1000)));
+    let busy = machine.processors.back().map_or(0.0, |busy| *busy as f64 / 1000.0);
+    let mut curves = vec![Curve::new(format!("processors {}", percent(busy)), &machine.processors, 1000)];
+    if state.scope == Scope::Own {
+        // Memory of a small process on a large machine would be a flat line.
+        let greatest = machine.memory.iter().copied().max().unwrap_or(0);
+        let title = format!("flow's memory {}", bytes(now.memory));
+        curves.push(Curve::new(title, &machine.memory, greatest.max(1) * 5 / 4));
+    }
+    let cards = machine.cards.iter().zip(&now.cards).take(1);
+    curves.extend(
+        cards.map(|(samples, card)| Curve::new(format!("card {}", percent(card.busy.into())), samples, 1000)),
+    );
     let areas = Layout::horizontal(vec![Constraint::Fill(1); curves.len()]).split(rest);
-    for ((name, samples, most), area) in curves.into_iter().zip(areas.iter()) {
-        curve(state, frame, *area, (name, samples, most));
+    for (curve, area) in curves.into_iter().zip(areas.iter()) {
+        curve.draw(state, frame, *area);
     }
 }
 
-fn curve(
-    state: &State,
-    frame: &mut Frame<'_>,
-    area: Rect,
-    (name, samples, most): (&str, &VecDeque<u64>, u64),
-) {
-    let greatest = samples.iter().copied().max().unwrap_or(0);
-    // Memory of a small process on a large machine would be a flat line.
-    let most = if name == "memory" { greatest.max(1) * 5 / 4 } else { most };
-    let sparkline = Sparkline::default()
-        .block(block(state.theme, format!(" {name} ")))
-        .data(samples.iter().rev().copied())
-        .direction(RenderDirection::RightToLeft)
-        .max(most)
-        .style(state.theme.busy());
-    frame.render_widget(sparkline, area);
+/// How something was, the newest at the right.
+struct Curve<'a> {
+    title: String,
+    samples: &'a VecDeque<u64>,
+    /// What fills the whole height.
+    most: u64,
 }
 
-/// One line for each thing that can be full.
+impl<'a> Curve<'a> {
+    fn new(title: String, samples: &'a VecDeque<u64>, most: u64) -> Self {
+        Self { title, samples, most }
+    }
+
+    fn draw(&self, state: &State, frame: &mut Frame<'_>, area: Rect) {
+        let title = fit(&self.title, usize::from(area.width).saturating_sub(4)).into_owned();
+        let sparkline = Sparkline::default()
+            .block(block(state.theme, format!(" {title} ")))
+            .data(self.samples.iter().rev().copied())
+            .direction(RenderDirection::RightToLeft)
+            .max(self.most)
+            .style(state.theme.busy());
+        frame.render_widget(sparkline, area);
+    }
+}
+
+/// One line for each thing that can be full. Their bars are as long as what stands beside them allows.
 fn gauges(state: &State, now: &Resources, columns: usize) -> Vec<Line<'static>> {
-    let mut lines = processors(state, now, columns);
+    // Of another's process nothing is known.
+    let is_own = state.scope == Scope::Own;
+    let mut gauges = processors(now, is_own);
     let (all, taken) = now.machine_memory;
-    lines.push(gauge(
-        state,
-        "memory",
-        share(taken, all),
-        &format!("{} of {}", bytes(taken), bytes(all)),
-        columns,
-    ));
-    lines.push(gauge(state, "  of flow", share(now.memory, all), &bytes(now.memory), columns));
-    for card in &now.cards {
-        lines.extend(card_lines(state, card, columns));
+    gauges.push(Gauge::new("memory", share(taken, all), of(taken, all)));
+    if is_own {
+        gauges.push(Gauge::new("  of flow", share(now.memory, all), bytes(now.memory)));
     }
+    gauges.extend(now.cards.iter().flat_map(card));
+    let says = gauges.iter().map(|gauge| width(&gauge.says)).max().unwrap_or(0);
+    let room = columns.saturating_sub(says + NAMES + PERCENT + 2).clamp(SHORTEST_BAR, 32);
+    let mut lines: Vec<Line<'static>> =
+        gauges.iter().map(|gauge| gauge.line(state, room.min(columns / 3), columns)).collect();
     let mut disk = Vec::new();
     disk.extend(now.store.map(|store| format!("the store takes {}", bytes(store))));
     disk.extend(now.disk_free.map(|free| format!("{} free", bytes(free))));
@@ -112,47 +132,64 @@ fn gauges(state: &State, now: &Resources, columns: usize) -> Vec<Line<'static>> 
     lines
 }
 
-/// One bar for each processor if there are few, and one for all of them.
-fn processors(state: &State, now: &Resources, columns: usize) -> Vec<Line<'static>> {
-    let number = now.processors.len();
-    let busy = now.processors.iter().sum::<f32>() / number.max(1) as f32;
-    let says = format!("{}, flow takes {:.1}", count(number, "processor"), now.process);
-    let mut lines = vec![gauge(state, "processors", f64::from(busy), &says, columns)];
-    if number > 1 && number <= 8 {
-        let each = now.processors.iter().enumerate();
-        lines.extend(
-            each.map(|(at, busy)| gauge(state, &format!("  {}", at + 1), f64::from(*busy), "", columns)),
-        );
-    }
-    lines
+/// How full something is.
+struct Gauge {
+    name: String,
+    ratio: f64,
+    says: String,
 }
 
-fn card_lines(state: &State, card: &Card, columns: usize) -> [Line<'static>; 2] {
+impl Gauge {
+    fn new(name: impl Into<String>, ratio: f64, says: impl Into<String>) -> Self {
+        Self { name: name.into(), ratio, says: says.into() }
+    }
+
+    fn line(&self, state: &State, room: usize, columns: usize) -> Line<'static> {
+        let theme = state.theme;
+        let style = match self.ratio {
+            ratio if ratio >= 0.95 => theme.error(),
+            ratio if ratio >= 0.8 => theme.warning(),
+            _ => theme.good(),
+        };
+        let mut spans = vec![Span::styled(format!(" {}", pad(&self.name, NAMES)), theme.dim())];
+        spans.extend(bar(room, self.ratio, style, theme));
+        spans.push(Span::raw(format!(" {} ", pad_left(&percent(self.ratio), PERCENT - 2))));
+        spans.push(Span::styled(self.says.clone(), theme.dim()));
+        fitted(spans, columns)
+    }
+}
+
+/// One bar for all processors, and one for each of them if there are few.
+fn processors(now: &Resources, is_own: bool) -> Vec<Gauge> {
+    let number = now.processors.len();
+    let busy = now.processors.iter().sum::<f32>() / number.max(1) as f32;
+    let says = match is_own {
+        true => format!("flow {:.1} of {number}", now.process),
+        false => format!("{number} of them"),
+    };
+    let mut gauges = vec![Gauge::new("processors", f64::from(busy), says)];
+    if number > 1 && number <= 8 {
+        let each = now.processors.iter().enumerate();
+        gauges.extend(each.map(|(at, busy)| Gauge::new(format!("  {}", at + 1), f64::from(*busy), "")));
+    }
+    gauges
+}
+
+fn card(card: &Card) -> [Gauge; 2] {
     let (all, taken) = card.memory;
-    let about = format!("{}, {} °C", card.name, card.temperature);
+    let about = format!("{}, {} °C", harmless(&card.name), card.temperature);
     [
-        gauge(state, "card", f64::from(card.busy), &crate::dashboard::state::text::harmless(&about), columns),
-        gauge(state, "  memory", share(taken, all), &format!("{} of {}", bytes(taken), bytes(all)), columns),
+        Gauge::new("card", f64::from(card.busy), about),
+        Gauge::new("  memory", share(taken, all), of(taken, all)),
     ]
+}
+
+fn of(taken: u64, all: u64) -> String {
+    format!("{} of {}", bytes(taken), bytes(all))
 }
 
 fn share(part: u64, all: u64) -> f64 {
     if all == 0 { 0.0 } else { part as f64 / all as f64 }
-}
-
-fn gauge(state: &State, name: &str, ratio: f64, says: &str, columns: usize) -> Line<'static> {
-    let theme = state.theme;
-    let style = match ratio {
-        ratio if ratio >= 0.95 => theme.error(),
-        ratio if ratio >= 0.8 => theme.warning(),
-        _ => theme.good(),
-    };
-    let room = (columns / 3).min(32);
-    let mut spans = vec![Span::styled(format!(" {}", pad(name, NAMES)), theme.dim())];
-    spans.extend(bar(room, ratio, style, theme));
-    spans.push(Span::raw(format!(" {} ", pad_left(&percent(ratio), 4))));
-    spans.push(Span::styled(says.to_owned(), theme.dim()));
-    fitted(spans, columns)
 }
 
 /// What is kept in memory for other nodes, the largest first.
@@ -183,9 +220,9 @@ fn kept(state: &State, frame: &mut Frame<'_>, area: Rect) {
     let rows = usize::from(inner.height);
     let first = state.kept_top.min(things.len().saturating_sub(rows));
     for (row, kept) in things.iter().skip(first).take(rows).enumerate() {
-        let about = format!("  {} · {}", kept.node, took(kept.seconds));
         let columns = usize::from(inner.width).saturating_sub(1);
-        let what_room = columns.saturating_sub(9 + width(&about).min(columns / 3));
+        let about = made(kept, columns / 3);
+        let what_room = columns.saturating_sub(9 + width(&about));
         let spans = vec![
             Span::styled(pad_left(&bytes(kept.bytes), 9), theme.strong()),
             Span::raw(format!("  {}", pad(&kept.what, what_room.saturating_sub(2)))),
@@ -194,4 +231,10 @@ fn kept(state: &State, frame: &mut Frame<'_>, area: Rect) {
         frame.render_widget(fitted(spans, columns), Rect { y: inner.y + row as u16, height: 1, ..inner });
     }
     scrollbar(frame, inner, things.len(), first, theme);
+}
+
+/// For which node something was made, and how long that took if there is room for both.
+fn made(kept: &Kept, columns: usize) -> String {
+    let both = format!("  {} · {}", kept.node, took(kept.seconds));
+    if width(&both) <= columns { both } else { fit(&format!("  {}", kept.node), columns).into_owned() }
 }

@@ -32,10 +32,14 @@ fn pressed_on(recording: &str, size: (u16, u16), pressed: &str) -> State {
 }
 
 fn shot(name: &str, state: &State) {
+    shot_of(name, &text(state));
+}
+
+fn shot_of(name: &str, screen: &str) {
     let mut settings = insta::Settings::clone_current();
     settings.set_prepend_module_to_snapshot(false);
     settings.set_omit_expression(true);
-    settings.bind(|| insta::assert_snapshot!(name, text(state)));
+    settings.bind(|| insta::assert_snapshot!(name, screen));
 }
 
 #[test]
@@ -118,6 +122,18 @@ fn a_graph_without_nodes() {
     shots("graph_empty", "empty", "");
 }
 
+/// The screens of all views below each other, so that none of them is forgotten for any kind of run.
+#[test]
+fn every_view_of_every_kind_of_run() {
+    for recording in ["running", "training", "failed", "rejected", "sweep", "empty"] {
+        for size in SIZES.into_iter().take(2) {
+            let screens = ('1'..='7').map(|view| text(&pressed_on(recording, size, &view.to_string())));
+            let name = format!("all_{recording}_{}x{}", size.0, size.1);
+            shot_of(&name, &screens.collect::<Vec<_>>().join("\n"));
+        }
+    }
+}
+
 #[test]
 fn the_keys() {
     shots("help", "running", "?");
@@ -195,6 +211,13 @@ fn what_an_edit_changed_stands_out_for_a_while() {
     assert_eq!(shown.len(), 2, "it is lit, and it is not");
     tell(&mut state, Message::Now(at + 10.0));
     assert!(!reversed(&state).contains("a crab on a beach"));
+}
+
+#[test]
+fn a_run_whose_process_is_gone_says_so() {
+    let mut state = heard("running", Scope::Attached, (80, 24));
+    tell(&mut state, Message::End);
+    assert!(text(&state).lines().next().unwrap().contains("broken off"));
 }
 
 #[test]

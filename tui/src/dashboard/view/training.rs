@@ -1,20 +1,25 @@
 //! A training: its loss, raw and smoothed, and the other numbers of its steps.
 
 use ratatui::Frame;
-use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::layout::{Alignment, Constraint, Layout, Rect};
 use ratatui::style::Style;
 use ratatui::symbols::Marker;
 use ratatui::text::{Line, Span};
-use ratatui::widgets::{Axis, Chart, Dataset, GraphType};
+use ratatui::widgets::{Axis, Chart, Dataset, GraphType, Padding};
 
 use super::bar::{bar, percent};
-use super::pane::{block, fitted, nothing};
+use super::pane::{block, fitted, nothing, whole};
 use super::theme::symbol;
-use crate::dashboard::state::text::{clock, left, number, pace, quantity, took};
+use super::ticks::{parts_of, ticks, told};
+use crate::dashboard::state::text::{clock, harmless, left, number, pace, quantity, took, width};
 use crate::dashboard::state::{Node, Phase, Point, Series, State};
 
 /// With so many rows, the small curves stand below the loss.
 const TALL: u16 = 16;
+/// A shorter bar says less than the number beside it.
+const SHORTEST_BAR: usize = 8;
+/// With so many columns, a chart has a margin, and its axis a label in the middle.
+const ROOMY: u16 = 36;
 
 /// The training that is chosen.
 pub fn draw(state: &State, frame: &mut Frame<'_>, body: Rect) {
@@ -64,7 +69,8 @@ fn title(state: &State, node: &Node, columns: usize) -> Line<'static> {
 fn steps(state: &State, node: &Node, columns: usize) -> Line<'static> {
     let theme = state.theme;
     let Some(track) = node.progress.main() else { return Line::styled(" no step yet", theme.dim()) };
-    let mut says = vec![format!(" {} of {}", track.done, track.total), percent(track.ratio())];
+    let mut says =
+        vec![format!(" {} {} of {}", harmless(&track.unit), track.done, track.total), percent(track.ratio())];
     if node.phase == Phase::Running {
         says.extend(track.pace().map(|per_second| pace(per_second, "step")));
         says.extend(track.left(state.run().now).map(left));
@@ -72,8 +78,13 @@ fn steps(state: &State, node: &Node, columns: usize) -> Line<'static> {
     if let Some(inner) = node.progress.inner() {
         says.push(format!("{} {} of {}", inner.unit, inner.done, inner.total));
     }
+    // What does not fit is left out from the end, and a bar that is too short says nothing.
+    while says.len() > 2 && width(&says.join(" · ")) + 1 > columns {
+        says.pop();
+    }
     let says = says.join(" · ");
-    let room = columns.saturating_sub(says.chars().count() + 2).min(40);
+    let room = columns.saturating_sub(width(&says) + 2).min(40);
+    let room = if room < SHORTEST_BAR { 0 } else { room };
     let mut spans = vec![Span::raw(" ")];
     spans.extend(bar(room, track.ratio(), theme.phase(node.phase), theme));
     spans.push(Span::raw(says));
@@ -90,21 +101,22 @@ fn figures(state: &State, node: &Node, columns: usize) -> Line<'static> {
         ("learning rate", "rate"),
         ("gradient norm", "gradient"),
     ];
-    let mut spans = Vec::new();
-    for (name, short) in short {
-        let Some(series) = node.series(name) else { continue };
-        spans.push(Span::styled(format!(" {short} "), theme.dim()));
-        spans.push(Span::styled(format!("{} ", number(series.last)), theme.strong()));
-    }
+    let part = |name: &str, value: String, style: Style| {
+        vec![Span::styled(format!(" {name} "), theme.dim()), Span::styled(format!("{value} "), style)]
+    };
+    let measured = short.into_iter().filter_map(|(name, short)| {
+        node.series(name).map(|series| part(short, number(series.last), theme.strong()))
+    });
+    let mut parts: Vec<Vec<Span<'static>>> = measured.collect();
     if let Some((step, _)) = &node.checkpoint {
-        spans.push(Span::styled(" checkpoint ", theme.dim()));
-        spans.push(Span::raw(format!("{step} ")));
+        parts.push(part("checkpoint", format!("at step {step}"), Style::new()));
     }
     if let Some(ran) = node.ran(state.run().now) {
-        spans.push(Span::styled(" ran ", theme.dim()));
-        spans.push(Span::raw(if node.phase == Phase::Running { clock(ran) } else { took(ran) }));
+        let is_running = node.phase == Phase::Running;
+        let ran = if is_running { clock(ran) } else { took(ran) };
+        parts.push(part(if is_running { "runs for" } else { "took" }, ran, Style::new()));
     }
-    fitted(spans, columns)
+    whole(parts, columns)
 }
 
 /// A curve as it is drawn.
@@ -131,16 +143,17 @@ fn loss(state: &State, node: &Node, frame: &mut Frame<'_>, area: Rect) {
         Drawn { points: smooth, style: theme.busy(), is_line: true, marker: Marker::Braille },
     ];
     let mut title = vec![
-        Span::styled(" loss ", theme.strong()),
-        Span::styled("· each step ", theme.dim()),
-        Span::styled("⠤ smoothed ", theme.busy()),
+        vec![Span::styled(" loss ", theme.strong())],
+        vec![Span::styled("· each step ", theme.dim())],
+        vec![Span::styled("⠤ smoothed ", theme.busy())],
     ];
     if let Some(validation) = node.series("validation loss") {
         let points = seen(state, validation, |point| point.raw);
         curves.push(Drawn { points, style: theme.other(), is_line: false, marker: Marker::Dot });
-        title.push(Span::styled("• validation ", theme.other()));
+        title.push(vec![Span::styled("• validation ", theme.other())]);
     }
-    chart(state, frame, area, Line::from_iter(title), &curves);
+    let title = whole(title, usize::from(area.width).saturating_sub(2));
+    chart(state, frame, area, title, &curves);
 }
 
 /// What nearly all of some values are below: a single step that went wrong does not flatten all others. It is drawn at the
@@ -167,8 +180,8 @@ fn chart(state: &State, frame: &mut Frame<'_>, area: Rect, title: Line<'static>,
         return;
     }
     let x = bounds(points().map(|point| point.0), 0.0);
-    let y = bounds(points().map(|point| point.1), 0.05);
-    let y = if y[0] < 0.0 && points().all(|point| point.1 >= 0.0) { [0.0, y[1]] } else { y };
+    let y = bounds(points().map(|point| point.1), 0.0);
+    let y = ticks(y, parts_of(area.height));
     let datasets = curves.iter().map(|curve| {
         let kind = if curve.is_line { GraphType::Line } else { GraphType::Scatter };
         Dataset::default().marker(curve.marker).graph_type(kind).style(curve.style).data(&curve.points)
@@ -176,19 +189,21 @@ fn chart(state: &State, frame: &mut Frame<'_>, area: Rect, title: Line<'static>,
     let axis = |bounds: [f64; 2], labels: Vec<String>| {
         Axis::default().bounds(bounds).labels(labels).style(theme.dim())
     };
+    let framed = block(theme, title).title_bottom(Line::styled(" step ", theme.dim()).right_aligned());
+    let framed = if area.width >= ROOMY { framed.padding(Padding::horizontal(1)) } else { framed };
     let chart = Chart::new(datasets.collect())
-        .block(block(theme, title))
-        .x_axis(axis(x, ends(x, area.width >= 40, |x| format!("{x:.0}"))))
-        .y_axis(axis(y, ends(y, area.height >= 9, number)))
+        .block(framed)
+        .x_axis(axis(x, ends(x, area.width >= ROOMY)))
+        .y_axis(axis([y[0], y[y.len() - 1]], told(&y)).labels_alignment(Alignment::Right))
         .legend_position(None);
     frame.render_widget(chart, area);
 }
 
-/// The labels of an axis: of its ends, and of its middle if there is room.
-fn ends(bounds: [f64; 2], has_middle: bool, label: impl Fn(f64) -> String) -> Vec<String> {
-    let middle = (bounds[0] + bounds[1]) / 2.0;
+/// The labels of the axis of steps: its ends, and its middle if there is room.
+fn ends(bounds: [f64; 2], has_middle: bool) -> Vec<String> {
+    let middle = f64::midpoint(bounds[0], bounds[1]);
     let values = if has_middle { vec![bounds[0], middle, bounds[1]] } else { bounds.to_vec() };
-    values.into_iter().map(label).collect()
+    values.into_iter().map(|step| format!("{step:.0}")).collect()
 }
 
 /// The least and the greatest of some values, with a margin; never the same.

@@ -1,5 +1,6 @@
 //! The graph: what runs, what waits, and what reads what.
 
+mod about;
 mod canvas;
 mod spot;
 mod wires;
@@ -12,7 +13,7 @@ use super::pane::nothing;
 use crate::dashboard::state::State;
 use canvas::Canvas;
 
-/// The part of the map that is in sight.
+/// The part of the map that is in sight, and a line about the selected node.
 pub fn draw(state: &State, frame: &mut Frame<'_>, body: Rect) {
     if state.run().nodes.is_empty() {
         let says = match state.run().plans {
@@ -23,14 +24,17 @@ pub fn draw(state: &State, frame: &mut Frame<'_>, body: Rect) {
         return nothing(frame, body, state.theme, says);
     }
     let map = state.map();
-    let origin = map.origin(state.graph.scroll, (body.width, body.height));
+    let area = Rect { height: body.height.saturating_sub(1), ..body };
+    let origin = map.origin(state.graph.scroll, (area.width, area.height));
     let selected = state.selected_spot();
-    let mut canvas = Canvas::new(frame.buffer_mut(), body, origin);
+    let mut canvas = Canvas::new(frame.buffer_mut(), area, origin);
     wires::draw(state, &mut canvas, selected);
     for (at, spot) in map.spots.iter().enumerate() {
         spot::draw(state, &mut canvas, spot, selected == Some(at));
     }
-    more(state, frame, body, origin);
+    more(state, frame, area, origin);
+    let below = Rect { y: area.bottom(), height: 1, ..body };
+    frame.render_widget(about::line(state, usize::from(below.width)), below);
 }
 
 /// Arrows on the edges behind which there is more.

@@ -217,8 +217,7 @@ fn second(state: &State, canvas: &mut Canvas<'_>, (x, y): (i32, i32), room: usiz
         canvas.put(x, y, &pad(&about, room), theme.dim());
         return;
     };
-    let words = fit(words, room.saturating_sub(says.brief.len() + 6)).into_owned();
-    let words = if words.ends_with('…') && !says.is_group { String::new() } else { words };
+    let words = as_many(words, room.saturating_sub(says.brief.len() + 6), says.is_group);
     let beside = format!(" {}{}{words}", says.brief, if words.is_empty() { "" } else { " " });
     let columns = room.saturating_sub(width(&beside));
     let mut at = x;
@@ -226,6 +225,16 @@ fn second(state: &State, canvas: &mut Canvas<'_>, (x, y): (i32, i32), room: usiz
         at = canvas.put(at, y, &part.content, part.style);
     }
     canvas.put(at, y, &beside, theme.phase(says.phase));
+}
+
+/// As many words as fit, none of them cut off; of what says something only as a whole, all or none.
+fn as_many(words: &str, columns: usize, has_parts: bool) -> String {
+    let mut shown = words;
+    while width(shown) > columns {
+        let cut = shown.rfind(' ').filter(|_| has_parts).unwrap_or(0);
+        shown = &shown[..cut];
+    }
+    shown.to_owned()
 }
 
 /// All of it on one line.
