@@ -292,9 +292,10 @@ impl Model {
 
     fn held(&self, part: Part, dtype: DType, device: Device) -> usize {
         let files = self.checkpoint.weights(part);
+        let stays = files.staying(dtype);
         let is_held = |(name, shape): &(&str, &[usize])| {
             let is_layer = shape.len() >= 2 && !TABLES.iter().any(|table| name.ends_with(table));
-            device != Device::Cpu || !is_layer || !files.stays(name, dtype) || self.is_changed(part, name)
+            device != Device::Cpu || !is_layer || !stays(name) || self.is_changed(part, name)
         };
         let held = files.shapes().filter(is_held);
         held.map(|(_, shape)| shape.iter().product::<usize>()).sum::<usize>() * dtype.size_in_bytes()

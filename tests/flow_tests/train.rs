@@ -267,14 +267,11 @@ fn what_cannot_be_trained_is_refused_with_what_to_do() {
 #[test]
 fn a_loss_that_explodes_is_told_with_step_and_layer_and_keeps_what_was_good() {
     let workshop = Workshop::new();
-    graph(
-        &workshop,
-        r#"method: Lora(layers: SAO), steps: 60, learning_rate: 10.0, clip: 1e9, checkpoint_every: 1"#,
-    );
+    graph(&workshop, r#"method: Lora(), steps: 60, learning_rate: 10.0, clip: 1e9, checkpoint_every: 1"#);
     let call = workshop.call("run", &[]);
     assert_eq!(call.code, Some(1));
     let told = call.stderr.lines().find(|line| line.contains("step")).unwrap_or_default().to_owned();
-    assert!(told.contains("attn1") && told.contains(".lora_"), "{}", call.stderr);
+    assert!(told.contains(".lora_"), "{}", call.stderr);
     let folder = fs::read_dir(workshop.path(".flow/train")).unwrap().next().unwrap().unwrap().path();
     let names = fs::read_dir(folder).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
     let last = names.filter(|name| name.starts_with("step-")).max().unwrap();

@@ -363,8 +363,11 @@ mod tests {
         for name in
             ["Para", "Lora", "Locon", "Loha", "Lokr", "Oft", "SvDiff", "TextualInversion", "DreamBooth"]
         {
-            let fields = if name == "TextualInversion" { r#"token: "<bear>""# } else { "" };
-            let method: TrainMethod = ron::from_str(&format!("{name}({fields})")).unwrap();
+            let fields = match name {
+                "TextualInversion" => serde_json::json!({ "token": "<bear>" }),
+                _ => serde_json::json!({}),
+            };
+            let method: TrainMethod = serde_json::from_value(serde_json::json!({ name: fields })).unwrap();
             let start = format!("- {} for ", method.method().rate());
             let line = doc.lines().find(|line| line.starts_with(&start));
             assert!(line.is_some_and(|line| line.contains(&format!("`{name}`"))), "{start}`{name}`: {doc}");

@@ -106,7 +106,7 @@ impl Sizes {
     }
 
     /// Each picture's part of numbers `[pictures, width, places]`, or all rows.
-    fn parts<'a>(self, numbers: &'a [f32], width: usize) -> impl Iterator<Item = &'a [f32]> {
+    fn parts(self, numbers: &[f32], width: usize) -> impl Iterator<Item = &[f32]> {
         numbers.chunks_exact((width * self.places).max(1)).take(self.pictures)
     }
 

@@ -206,9 +206,9 @@ fn half_types_go_in_and_come_out() {
         let x = half(&[2, 6, 4, 4], 0);
         let rows = x.flatten_from(2).unwrap();
         let results = [
-            conv2d(&x, &half(&[3, 6, 3, 3], 1), Some(&half(&[3], 2)), 1, 1),
+            conv2d(&x, half(&[3, 6, 3, 3], 1), Some(&half(&[3], 2)), 1, 1),
             group_norm(&x, &half(&[6], 1), &half(&[6], 2), 2, 1e-5),
-            linear(&x, &half(&[5, 4], 1), Some(&half(&[5], 2))),
+            linear(&x, half(&[5, 4], 1), Some(&half(&[5], 2))),
             layer_norm(&x, &half(&[4], 1), &half(&[4], 2), 1e-5),
             attention(&rows, &rows, &rows, 2, None),
             geglu(&x),

@@ -26,7 +26,7 @@ pub enum Weight {
     /// In memory, on any device.
     Tensor(Tensor),
     /// Where it was saved.
-    Lying(Lying),
+    Lying(Arc<Lying>),
 }
 
 /// Numbers among bytes that stay where they are.
@@ -88,7 +88,7 @@ impl Weight {
         }
         let lying = Lying { bytes, range, dims: dims.to_vec(), stored, dtype };
         let numbers = lying.numbers()?.len();
-        (numbers == dims.iter().product::<usize>()).then_some(Self::Lying(lying))
+        (numbers == dims.iter().product::<usize>()).then(|| Self::Lying(Arc::new(lying)))
     }
 
     /// Its shape.
@@ -115,7 +115,7 @@ impl Weight {
         match self {
             Self::Tensor(tensor) => Ok(tensor.reshape(dims)?.into()),
             Self::Lying(lying) if lying.elements() == dims.iter().product::<usize>() => {
-                Ok(Self::Lying(Lying { dims: dims.to_vec(), ..lying }))
+                Ok(Self::Lying(Arc::new(Lying { dims: dims.to_vec(), ..(*lying).clone() })))
             }
             Self::Lying(lying) => bail!("a weight {:?} is no {dims:?}", lying.dims),
         }

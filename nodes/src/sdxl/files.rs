@@ -306,7 +306,7 @@ impl WeightFiles {
     /// # Errors
     /// As [`Self::convert`].
     pub fn weight(&self, name: &str, device: &Device, dtype: DType) -> Result<Weight> {
-        if device.is_cpu() && self.stays(name, dtype) {
+        if device.is_cpu() && self.staying(dtype)(name) {
             let (stored, found) = self.checked(name)?;
             let (bytes, range) = (Arc::clone(&stored.file), stored.start..stored.end);
             if let Some(weight) = Weight::lying(bytes, range, &stored.shape, found, dtype) {
@@ -316,13 +316,15 @@ impl WeightFiles {
         Ok(self.convert(name, device, dtype)?.into())
     }
 
-    /// Whether a weight may stay in its file, as far as its type and form tell.
-    pub(crate) fn stays(&self, name: &str, dtype: DType) -> bool {
-        let stays = |stored: &Stored| match weight_dtype(stored.dtype) {
-            Some(found) => (found == dtype || dtype == DType::F32) && !stored.transposed,
+    /// Which weights may stay in their files, as far as types and forms tell. Halves for a network that runs in float32
+    /// stay where that spares much memory; else they are widened once, so that no step has to.
+    pub(crate) fn staying(&self, dtype: DType) -> impl Fn(&str) -> bool {
+        let halves_stay = dtype == DType::F32 && self.stored_bytes() >= MUCH;
+        let stays = move |stored: &Stored| match weight_dtype(stored.dtype) {
+            Some(found) => !stored.transposed && (found == dtype || halves_stay),
             None => false,
         };
-        self.tensors.get(name).is_some_and(stays)
+        move |name| self.tensors.get(name).is_some_and(stays)
     }
 
     /// A half-precision tensor in float32, in one pass on all cores; none where [`Self::read`] is the way.
@@ -366,6 +368,9 @@ fn has_all_shards(folder: &Path, index: &Path) -> bool {
     read_json::<ShardIndex>(index)
         .map_or(true, |index| index.weight_map.values().all(|shard| folder.join(shard).is_file()))
 }
+
+/// Bytes of halves that are not widened for good: in float32 they would take twice as much memory.
+const MUCH: usize = 256 << 20;
 
 /// Bytes that a thread looks through at a time.
 const PIECE: usize = 1 << 20;

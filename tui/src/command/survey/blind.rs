@@ -12,6 +12,7 @@ use serde_json::json;
 use super::key::{Key, KeyQuestion, Secret};
 use super::page::{Choice, Question, Survey};
 use super::pictures::{Method, common, files};
+use super::runs;
 use crate::show::diagnostics::count;
 
 /// How the survey shall be.
@@ -165,7 +166,8 @@ fn plain(picture: &Picture) -> Result<Vec<u8>> {
 
 /// The prompt that all pictures carry. If some lack it or have another, it might tell the methods, and there is none.
 fn shared_prompt(files: &[PathBuf], notes: &mut Notes) -> Result<Option<String>> {
-    let prompts = files.iter().map(|file| Ok(prompt(&bytes(file)?))).collect::<Result<BTreeSet<_>>>()?;
+    let prompts = files.iter().map(|file| Ok(prompt(&bytes(file)?).or_else(|| runs::prompt(file))));
+    let prompts = prompts.collect::<Result<BTreeSet<_>>>()?;
     let agree = prompts.len() == 1;
     notes.prompts += usize::from(!agree);
     Ok(prompts.into_iter().next().flatten().filter(|_| agree))

@@ -42,6 +42,14 @@ pub fn drawn(run: &Path, nodes: &[String]) -> Result<Vec<(String, PathBuf)>, Pro
     Ok(found)
 }
 
+/// The prompt of a picture among a run's results: what is beside it says it, and the picture itself does not.
+pub fn prompt(picture: &Path) -> Option<String> {
+    let number: usize = picture.file_stem()?.to_str()?.parse().ok()?;
+    let about: Vec<Value> = serde_json::from_slice(&fs::read(picture.with_file_name(ABOUT)).ok()?).ok()?;
+    let prompt = about.get(number)?["generation"]["prompt"].as_str()?.trim();
+    (!prompt.is_empty()).then(|| prompt.to_owned())
+}
+
 /// All folders below one whose pictures were drawn.
 fn collect(folder: &Path, found: &mut Vec<PathBuf>) {
     if were_drawn(folder) {

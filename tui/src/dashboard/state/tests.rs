@@ -299,9 +299,10 @@ fn numbers_show_the_views_and_tab_goes_round() {
 fn a_node_that_waits_says_for_whom() {
     let state = heard("running", Scope::Own, SIZE);
     let awaited = |name: &str| state.run().awaited(state.run().node(name).unwrap());
+    // In the order in which the recorded graph names them.
     assert_eq!(
         awaited("sheet").unwrap(),
-        "a rocket in space, a frog on a skateboard, an octopus in the ocean"
+        "a frog on a skateboard, a rocket in space, an octopus in the ocean"
     );
     assert_eq!(awaited("a frog on a skateboard").unwrap(), "its turn after a rocket in space");
     assert_eq!(awaited("a photo of a panda"), None);
