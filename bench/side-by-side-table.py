@@ -58,8 +58,8 @@ def median(took, field):
 
 def row(work, found):
     ours, installed, fast = (found[work, side] for side in ("ours", "installed", "fast"))
-    better = min(installed, fast, key=lambda took: median(took, "seconds"))
-    seconds = [f"{median(took, 'seconds'):.3g}" for took in (ours, installed, fast)]
+    better = min((took for took in (installed, fast) if took), key=lambda took: median(took, "seconds"))
+    seconds = [f"{median(took, 'seconds'):.3g}" if took else "" for took in (ours, installed, fast)]
     ratio = spread([a.seconds / b.seconds for a, b in zip(ours, better)])
     if math.isnan(ours[0].mib):  # a part of a process that stands in another row
         return [name(work), *seconds, ratio, "", ""]

@@ -2,7 +2,8 @@
 # Milliseconds per training step, ours and PEFT's (LoRA, and PaRa by its DEFT tuner), in turn on the same two threads:
 # batch 1, the attention's linear layers, STEPS=60 steps of which the first sixth does not count; ROUNDS=5; RANKS=8.
 # MODEL=wide is a denoiser with SDXL's widths and fewer layers, made on first use; models/mini-sdxl without it. Needs
-# Python 3.10 or newer and a network, or PYTHON with PyTorch, diffusers and PEFT. FLOW=path/to/flow uses another build.
+# Python 3.10 or newer and a network, or PYTHON with PyTorch, diffusers and PEFT. FLOW=path/to/flow uses another build, and
+# SIDES=ours leaves PEFT out.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . bench/peft-environment.sh
@@ -10,6 +11,7 @@ flow=${FLOW:-target/release/flow}
 export RAYON_NUM_THREADS=2 OMP_NUM_THREADS=2
 rounds=${ROUNDS:-5}
 steps=${STEPS:-60}
+sides=${SIDES:-ours PEFT}
 model=${MODEL:-models/mini-sdxl}
 if [ "$model" = wide ]; then
     model=target/bench/wide
@@ -54,7 +56,7 @@ for rank in ${RANKS:-8}; do
     for round in $(seq "$rounds"); do
         for method in para lora; do
             echo "$rank $method ours $(ours $method "$rank" "$round")"
-            echo "$rank $method PEFT $(theirs $method "$rank")"
+            [[ " $sides " != *" PEFT "* ]] || echo "$rank $method PEFT $(theirs $method "$rank")"
         done
     done
 done | tee "$work/all" >&2
@@ -69,6 +71,9 @@ ms = lambda *key: [a for a, _ in found[key]]
 for rank in sorted({key[0] for key in found}):
     for method in ("para", "lora"):
         mine, other = ms(rank, method, "ours"), ms(rank, method, "PEFT")
+        if not other:
+            print(f"rank {rank} {method}: ours {spread(mine)} ms")
+            continue
         ratio = [a / b for a, b in zip(mine, other)]
         peaks = [statistics.median(p for _, p in found[rank, method, who]) for who in ("ours", "PEFT")]
         print(f"rank {rank} {method}: ours {spread(mine)} ms, PEFT {spread(other)} ms, ratio {spread(ratio)}; "
@@ -78,6 +83,7 @@ for rank in sorted({key[0] for key in found}):
     paper = {2: 0.94, 16: 0.66, 32: 0.62, 128: 0.56}.get(rank, "no figure")
     theirs = [a / b for a, b in zip(ms(rank, "para", "PEFT"), ms(rank, "lora", "PEFT"))]
     counted = found[rank, "flops", "all"][0][0]
-    print(f"rank {rank}: our PaRa step is {spread(ratio)} of our LoRA step, PEFT's {spread(theirs)} of its own; "
+    of_its_own = f", PEFT's {spread(theirs)} of its own" if theirs else ""
+    print(f"rank {rank}: our PaRa step is {spread(ratio)} of our LoRA step{of_its_own}; "
           f"{counted:.3f} by operations, {paper} in the paper")
 PY

@@ -97,21 +97,28 @@ fn settle_memory() {
     }
 }
 
-/// The number of threads for everything, in the variable in which it is looked for.
+/// The number of threads for everything, and how long candle's own wait for work, in the variables in which they are looked
+/// for.
 ///
-/// candle asks for it in every product, and where the variable is not set it reads `/proc/cpuinfo` each time: most of the
-/// time of a small model's training step.
+/// candle asks for the first in every product, and where the variable is not set it reads `/proc/cpuinfo` each time: most of
+/// the time of a small model's training step. Its threads for sums and the like turn in circles after each, for a
+/// millisecond on some processors, and keep a core from the products: a tenth of a training step of SDXL's widths.
 fn settle_threads() {
-    const VARIABLE: &str = "RAYON_NUM_THREADS";
-    if std::env::var_os(VARIABLE).is_some() {
-        return;
-    }
     let allowed = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = num_cpus::get_physical().min(allowed).max(1);
+    settle("RAYON_NUM_THREADS", threads);
+    settle("CANDLE_BARRIER_POOL_SPIN_LIMIT", 1);
+}
+
+/// Sets a variable that nobody has set.
+fn settle(variable: &str, value: usize) {
+    if std::env::var_os(variable).is_some() {
+        return;
+    }
     #[expect(unsafe_code, reason = "the environment is shared by all threads")]
     // SAFETY: this is the first thing that the program does, and there is no other thread yet.
     unsafe {
-        std::env::set_var(VARIABLE, threads.to_string());
+        std::env::set_var(variable, value.to_string());
     }
 }
 

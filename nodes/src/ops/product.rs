@@ -4,7 +4,7 @@ use gemm::Parallelism;
 use rayon::prelude::*;
 
 /// Rows that are few beside a large right factor.
-const FEW_ROWS: usize = 192;
+const FEW_ROWS: usize = 256;
 /// Elements from which a right factor is large.
 const LARGE: usize = 1 << 16;
 /// Rows that are filled together from columns.
