@@ -143,13 +143,15 @@ mod tests {
     fn same(bands: &Tensor, whole: &Tensor) {
         assert_eq!(bands.dims(), whole.dims());
         let off = (bands - whole).unwrap().abs().unwrap().max_all().unwrap().to_dtype(DType::F32).unwrap();
-        assert!(off.to_scalar::<f32>().unwrap() < 1e-5, "{off}");
+        // Halves of up to 4 are rounded to 2⁻⁹, which sums of another order may tip.
+        let allowed = if whole.dtype() == DType::F16 { 4e-3 } else { 1e-5 };
+        assert!(off.to_scalar::<f32>().unwrap() < allowed, "{off}");
     }
 
     /// In float64 the convolution is candle's own, as it is on every device but a CPU.
     #[test]
     fn bands_of_any_height_fit_together() {
-        for dtype in [DType::F32, DType::F64] {
+        for dtype in [DType::F32, DType::F64, DType::F16] {
             let to = |x: &Tensor| x.to_dtype(dtype).unwrap();
             let x = to(&scattered(&[2, 3, 13, 7], 0));
             for (kernel, stride, padding) in

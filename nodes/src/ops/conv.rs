@@ -76,7 +76,8 @@ impl Conv2d {
 /// Only some rows of what `conv` makes of `x`.
 pub(super) fn conv2d_rows(conv: &Conv2d, x: &Tensor, rows: Range<usize>) -> Result<Tensor> {
     if widens(x) {
-        let conv = Conv2d { weight: conv.weight.widened()?, ..conv.clone() };
+        let bias = conv.bias.as_ref().map(|bias| bias.to_dtype(DType::F32)).transpose()?;
+        let conv = Conv2d { weight: conv.weight.widened()?, bias, ..conv.clone() };
         return Ok(conv2d_rows(&conv, &x.to_dtype(DType::F32)?, rows)?.to_dtype(x.dtype())?);
     }
     let &Conv2d { stride, padding, .. } = conv;
