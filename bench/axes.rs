@@ -12,7 +12,7 @@ pub struct Line<'a> {
     pub points: Vec<(f64, f64)>,
 }
 
-/// One of the plots that stand side by side.
+/// A plot.
 pub struct Panel<'a> {
     pub title: &'a str,
     pub x: &'a str,
@@ -20,9 +20,9 @@ pub struct Panel<'a> {
     pub lines: &'a [Line<'a>],
 }
 
-const SIZE: (u32, u32) = (960, 360);
+const SIZE: (u32, u32) = (640, 400);
 const FONT: &str = "sans-serif";
-/// What logarithms are taken of at least, so that a memory of 0 MiB has a place.
+/// What logarithms are taken of at least, so that 0 has a place.
 const LEAST: f64 = 1e-6;
 
 /// The `p` of `a xᵖ` by least squares of the logarithms; none of fewer than two points above 0.
@@ -41,19 +41,17 @@ pub fn exponent(points: &[(f64, f64)]) -> Option<f64> {
 ///
 /// # Errors
 /// A file that cannot be written.
-pub fn draw(file: &Path, panels: &[Panel<'_>]) -> Result<()> {
+pub fn draw(file: &Path, panel: &Panel<'_>) -> Result<()> {
     let mut text = String::new();
-    draw_into(&mut text, panels).map_err(|error| anyhow::anyhow!("the plot cannot be drawn: {error}"))?;
+    draw_into(&mut text, panel).map_err(|error| anyhow::anyhow!("the plot cannot be drawn: {error}"))?;
     Ok(std::fs::write(file, text)?)
 }
 
-fn draw_into(text: &mut String, panels: &[Panel<'_>]) -> Result<(), Box<dyn std::error::Error>> {
+fn draw_into(text: &mut String, panel: &Panel<'_>) -> Result<(), Box<dyn std::error::Error>> {
     register()?;
     let canvas = SVGBackend::with_string(text, SIZE).into_drawing_area();
     canvas.fill(&WHITE)?;
-    for (area, panel) in canvas.split_evenly((1, panels.len())).iter().zip(panels) {
-        draw_panel(area, panel).map_err(|error| error.to_string())?;
-    }
+    draw_panel(&canvas, panel).map_err(|error| error.to_string())?;
     canvas.present()?;
     Ok(())
 }

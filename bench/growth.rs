@@ -1,16 +1,15 @@
 //! How cost grows: with the size of a picture, the layers that are adapted, their rank, the adapters that are folded, and the
 //! nodes of a graph.
 //!
-//! `cargo bench -p flow-nodes --bench growth -- FOLDER` draws a plot for each into `FOLDER` (`docs/performance`, for those of
-//! the documentation), seconds on the left and memory on the right, and prints a table of what was fitted. It takes the
-//! embedded model, on the CPU in float32, and about ten minutes; the machine should have nothing else to do.
+//! `cargo bench -p flow-nodes --bench growth -- FOLDER` draws a plot of seconds for each into `FOLDER`, and prints a table of what was fitted. It takes the
+//! embedded model, on the CPU in float32, and a quarter of an hour, most of it for pictures of 1024 pixels; the machine should
+//! have nothing else to do. `picture-size`, `adapted-layers`, `rank`, `folded-adapters` and `nodes` choose some of them.
 //!
 //! A point is the median of several times. What is fitted is `a xᵖ`, by least squares of the logarithms: over all points,
 //! and over what comes on top of the first point, which says more where a part of the cost stays.
 
 mod asked;
 mod axes;
-mod memory;
 mod passing;
 mod training;
 
@@ -31,7 +30,6 @@ use flow_nodes::model::{self, Model};
 use flow_nodes::sample::Generator;
 use flow_nodes::sdxl::{Checkpoint, Compute, Part};
 use flow_nodes::train::method::{Lora, Para};
-use memory::watched;
 use passing::{Pass, graph_text};
 use training::Training;
 
@@ -44,39 +42,33 @@ const RANKS: [usize; 6] = [1, 2, 4, 8, 16, 32];
 const ADAPTERS: [usize; 5] = [1, 2, 4, 8, 16];
 const NODES: [usize; 5] = [10, 100, 1_000, 3_000, 10_000];
 
-/// The median of seconds, and the most memory above the start in MiB.
-#[derive(Clone, Copy)]
-struct Cost {
-    seconds: f64,
-    mib: f64,
-}
-
 /// What something costs, by how much of it there is.
 struct Growth {
-    file: &'static str,
     title: &'static str,
     /// Of what there is how much.
     of: &'static str,
-    lines: Vec<(&'static str, Vec<(f64, Cost)>)>,
+    lines: Vec<(&'static str, Vec<(f64, f64)>)>,
 }
+
+/// Measures how something grows.
+type Measure = fn(&Bench) -> Result<Growth>;
 
 struct Bench {
     checkpoint: Checkpoint,
     compute: Compute,
 }
 
-fn measured<T>(mut work: impl FnMut() -> Result<T>) -> Result<Cost> {
+fn measured<T>(mut work: impl FnMut() -> Result<T>) -> Result<f64> {
     work()?; // warms up
     let (mut seconds, started) = (Vec::new(), Instant::now());
-    let mut most = 0;
     while seconds.len() < TIMES || started.elapsed().as_secs_f64() < ENOUGH {
-        let (result, mib, took) = watched(&mut work);
-        result?;
-        most = most.max(mib);
-        seconds.push(took);
+        let begun = Instant::now();
+        let result = work()?;
+        seconds.push(begun.elapsed().as_secs_f64());
+        drop(result);
     }
     seconds.sort_by(f64::total_cmp);
-    Ok(Cost { seconds: seconds[seconds.len() / 2], mib: most as f64 })
+    Ok(seconds[seconds.len() / 2])
 }
 
 impl Bench {
@@ -91,7 +83,7 @@ impl Bench {
             decodes.push((size as f64, measured(|| vae.decode(&latents))?));
         }
         let lines = vec![("denoiser step with guidance", steps), ("decode", decodes)];
-        Ok(Growth { file: "picture-size", title: "a picture by its size", of: "pixels each way", lines })
+        Ok(Growth { title: "a picture by its size", of: "pixels each way", lines })
     }
 
     /// The layers of the paper's ExCA.
@@ -103,7 +95,7 @@ impl Bench {
     }
 
     /// The seconds of a step with a PaRa and with a LoRA of a rank on some layers.
-    fn steps(&self, rank: usize, layers: &serde_json::Value) -> Result<[Cost; 2]> {
+    fn steps(&self, rank: usize, layers: &serde_json::Value) -> Result<[f64; 2]> {
         let para: Para = serde_json::from_value(
             serde_json::json!({ "rank": rank, "bound": "Nowhere", "layers": layers }),
         )?;
@@ -133,7 +125,7 @@ impl Bench {
             loras.push((count as f64, lora));
         }
         let lines = vec![("PaRa of rank 8", paras), ("LoRA of rank 8", loras)];
-        Ok(Growth { file: "adapted-layers", title: "a training step by its layers", of: "layers", lines })
+        Ok(Growth { title: "a training step by its layers", of: "layers", lines })
     }
 
     fn by_rank(&self) -> Result<Growth> {
@@ -144,7 +136,7 @@ impl Bench {
             loras.push((rank as f64, lora));
         }
         let lines = vec![("PaRa on ExCA", paras), ("LoRA on ExCA", loras)];
-        Ok(Growth { file: "rank", title: "a training step by rank", of: "rank", lines })
+        Ok(Growth { title: "a training step by rank", of: "rank", lines })
     }
 
     fn by_adapters(&self) -> Result<Growth> {
@@ -161,12 +153,7 @@ impl Bench {
             }
             lines.push((name, points));
         }
-        Ok(Growth {
-            file: "folded-adapters",
-            title: "folding by the adapters in turn",
-            of: "adapters",
-            lines,
-        })
+        Ok(Growth { title: "folding by the adapters in turn", of: "adapters", lines })
     }
 }
 
@@ -214,7 +201,7 @@ fn by_nodes() -> Result<Growth> {
     });
     let points = points.into_iter().collect::<Result<_>>()?;
     let lines = vec![("a chain", points)];
-    Ok(Growth { file: "nodes", title: "a graph read, checked and run, by its nodes", of: "nodes", lines })
+    Ok(Growth { title: "a graph read, checked and run, by its nodes", of: "nodes", lines })
 }
 
 /// What a row of the table says of a quantity: from, to, and two exponents.
@@ -225,29 +212,14 @@ fn cells(points: &[(f64, f64)]) -> String {
     format!("{first:.3} to {last:.3} | {} | {}", shown(exponent(points)), shown(exponent(&above)))
 }
 
-fn tell(growth: &Growth, folder: &Path) -> Result<()> {
-    let Growth { file, title, of, lines } = growth;
-    let of_cost = |get: fn(&Cost) -> f64| -> Vec<Line> {
-        let points = |points: &[(f64, Cost)]| points.iter().map(|(x, cost)| (*x, get(cost))).collect();
-        lines.iter().map(|(name, each)| Line { name, points: points(each) }).collect()
-    };
-    let (seconds, mib) = (of_cost(|cost| cost.seconds), of_cost(|cost| cost.mib));
-    for (seconds, mib) in seconds.iter().zip(&mib) {
-        let points = &seconds.points;
-        println!(
-            "| {title}: {} | {} to {} {of} | {} | {} |",
-            seconds.name,
-            points[0].0,
-            points[points.len() - 1].0,
-            cells(points),
-            cells(&mib.points)
-        );
+fn tell(growth: &Growth, file: &Path) -> Result<()> {
+    let Growth { title, of, lines } = growth;
+    for (name, points) in lines {
+        let (from, to) = (points[0].0, points[points.len() - 1].0);
+        println!("| {title}: {name} | {from} to {to} {of} | {} |", cells(points));
     }
-    let panels = [
-        Panel { title: &format!("{title}: seconds"), x: of, y: "s", lines: &seconds },
-        Panel { title: "memory above the start", x: of, y: "MiB", lines: &mib },
-    ];
-    axes::draw(&folder.join(format!("{file}.svg")), &panels)
+    let lines: Vec<_> = lines.iter().map(|(name, points)| Line { name, points: points.clone() }).collect();
+    axes::draw(file, &Panel { title, x: of, y: "seconds", lines: &lines })
 }
 
 fn main() -> Result<()> {
@@ -263,12 +235,19 @@ fn main() -> Result<()> {
     // As the program settles them: what products are worth threads, too.
     let compute = model::compute(flow_nodes::settle(Some(Device::Cpu), None)?)?;
     let bench = Bench { checkpoint: Checkpoint::open(&root.join("models/mini-sdxl"))?, compute };
-    println!("| what grows | from .. to | seconds | exponent | on top | MiB | exponent | on top |");
-    println!("| --- | --- | --- | --- | --- | --- | --- | --- |");
-    for growth in
-        [Bench::by_size, Bench::by_layers, Bench::by_rank, Bench::by_adapters, |_: &Bench| by_nodes()]
-    {
-        tell(&growth(&bench)?, &folder)?;
+    println!("| what grows | from .. to | seconds | exponent | on top |");
+    println!("| --- | --- | --- | --- | --- |");
+    let growths: [(&str, Measure); 5] = [
+        ("picture-size", Bench::by_size),
+        ("adapted-layers", Bench::by_layers),
+        ("rank", Bench::by_rank),
+        ("folded-adapters", Bench::by_adapters),
+        ("nodes", |_| by_nodes()),
+    ];
+    let is_said = |name: &str| words.iter().any(|word| word == name);
+    let is_any_said = growths.iter().any(|(name, _)| is_said(name));
+    for (name, growth) in growths.iter().filter(|(name, _)| !is_any_said || is_said(name)) {
+        tell(&growth(&bench)?, &folder.join(format!("{name}.svg")))?;
     }
     Ok(())
 }
