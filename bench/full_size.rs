@@ -13,21 +13,20 @@
 mod asked;
 mod made_up;
 mod memory;
+mod noise_adapters;
 mod training;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use candle_core::Tensor;
 use flow_engine::{Device, Digest, Dtype, Result};
+use flow_nodes::adapter::Adapter;
 use flow_nodes::adapter::fold::Scales;
 use flow_nodes::adapter::layers::Layers;
 use flow_nodes::adapter::shape::layers_among;
-use flow_nodes::adapter::{Adapter, read, write};
 use flow_nodes::model::{self, Model};
-use flow_nodes::sample::Generator;
 use flow_nodes::sdxl::base_config::unet_shapes;
 use flow_nodes::sdxl::{Checkpoint, Compute};
 use flow_nodes::train::method::Para;
@@ -106,12 +105,10 @@ fn fold(folder: &Path, compute: &Compute) -> Result<f64> {
 
 /// A PaRa over the layers of the paper's ExCA.
 fn para() -> Result<Adapter> {
-    let (selection, mut noise) = (Layers::ExCA.compile()?, Generator::new(2));
-    let layers = layers_among(&unet_shapes()?).into_iter().filter(|layer| selection.holds(&layer.name));
-    let spans =
-        layers.map(|layer| Ok((format!("unet.{}.para_B", layer.name), noise.randn(&[layer.rows(), RANK])?)));
-    let spans: BTreeMap<_, _> = spans.collect::<Result<_>>()?;
-    Ok(read::of_bytes("para", flow_nodes::sdxl::write::bytes(&spans, &write::Metadata::new())?)?.into())
+    let selection = Layers::ExCA.compile()?;
+    let mut layers = layers_among(&unet_shapes()?);
+    layers.retain(|layer| selection.holds(&layer.name));
+    Ok(noise_adapters::para(&layers, RANK)?.into())
 }
 
 fn made_up_model(folder: &Path) -> Result<Model> {

@@ -10,6 +10,7 @@
 
 mod asked;
 mod axes;
+mod noise_adapters;
 mod passing;
 mod training;
 
@@ -22,12 +23,11 @@ use flow_engine::{
     Device, Digest, Document, Dtype, Graph, NodeType, Project, Ready, Registry, Result, Run, Session,
     Settings, Status, Wanted, read_ron,
 };
+use flow_nodes::adapter::Adapter;
 use flow_nodes::adapter::fold::Scales;
 use flow_nodes::adapter::layers::Layers;
 use flow_nodes::adapter::shape::{LayerShape, layers_among};
-use flow_nodes::adapter::{Adapter, read, write};
 use flow_nodes::model::{self, Model};
-use flow_nodes::sample::Generator;
 use flow_nodes::sdxl::{Checkpoint, Compute, Part};
 use flow_nodes::train::method::{Lora, Para};
 use passing::{Pass, graph_text};
@@ -141,7 +141,10 @@ impl Bench {
 
     fn by_adapters(&self) -> Result<Growth> {
         let layers = self.layers()?;
-        let pieces: [(&str, Adapter); 2] = [("PaRas", para(&layers)?), ("LoRAs", lora(&layers)?)];
+        let pieces: [(&str, Adapter); 2] = [
+            ("PaRas", noise_adapters::para(&layers, 8)?.into()),
+            ("LoRAs", noise_adapters::lora(&layers, 8)?.into()),
+        ];
         let mut lines = Vec::new();
         for (name, adapter) in pieces {
             let mut points = Vec::new();
@@ -155,32 +158,6 @@ impl Bench {
         }
         Ok(Growth { title: "folding by the adapters in turn", of: "adapters", lines })
     }
-}
-
-/// A PaRa of rank 8.
-fn para(layers: &[LayerShape]) -> Result<Adapter> {
-    let mut noise = Generator::new(2);
-    let spans = layers.iter().map(|layer| {
-        Ok((format!("unet.{}.para_B", layer.name), noise.randn(&[layer.rows(), 8.min(layer.rows())])?))
-    });
-    made("para", &spans.collect::<Result<_>>()?)
-}
-
-/// A LoRA of rank 8.
-fn lora(layers: &[LayerShape]) -> Result<Adapter> {
-    let (mut noise, mut tensors) = (Generator::new(2), BTreeMap::new());
-    for layer in layers {
-        let down = [&[8], &layer.weight[1..]].concat();
-        let up = [&[layer.rows(), 8][..], &vec![1; layer.weight.len() - 2]].concat();
-        for (end, shape) in [("A", down), ("B", up)] {
-            tensors.insert(format!("unet.{}.lora_{end}.weight", layer.name), (noise.randn(&shape)? * 0.01)?);
-        }
-    }
-    made("lora", &tensors)
-}
-
-fn made(name: &str, tensors: &BTreeMap<String, candle_core::Tensor>) -> Result<Adapter> {
-    Ok(read::of_bytes(name, flow_nodes::sdxl::write::bytes(tensors, &write::Metadata::new())?)?.into())
 }
 
 /// A chain of nodes that do nothing: read, checked and run.

@@ -11,6 +11,7 @@
 
 mod asked;
 mod memory;
+mod noise_adapters;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -18,12 +19,11 @@ use std::time::Instant;
 
 use candle_core::Tensor;
 use flow_engine::{Device, Result};
+use flow_nodes::adapter::Layer;
 use flow_nodes::adapter::fold::changed;
 use flow_nodes::adapter::layers::Layers;
 use flow_nodes::adapter::shape::{LayerShape, layers_among};
-use flow_nodes::adapter::{Layer, Single, read, write};
 use flow_nodes::model;
-use flow_nodes::sample::Generator;
 use flow_nodes::sdxl::{Checkpoint, Compute, Part};
 use memory::{anonymous, watched};
 
@@ -89,7 +89,7 @@ impl Half<'_> {
     fn fold(&self) -> Result<()> {
         let checkpoint = self.checkpoint()?;
         let layers = adapted(&checkpoint)?;
-        let lora = lora(&layers)?;
+        let lora = noise_adapters::lora(&layers, RANK)?;
         let weights = || -> Result<Vec<Tensor>> {
             lora.layers().iter().map(|own| self.weight(&checkpoint, own)).collect()
         };
@@ -130,19 +130,6 @@ fn adapted(checkpoint: &Checkpoint) -> Result<Vec<LayerShape>> {
     let shapes = checkpoint.weights(Part::Unet).shapes();
     let shapes: BTreeMap<_, _> = shapes.map(|(name, shape)| (name.to_owned(), shape.to_vec())).collect();
     Ok(layers_among(&shapes).into_iter().filter(|layer| selection.holds(&layer.name)).collect())
-}
-
-/// A LoRA of noise for some layers.
-fn lora(layers: &[LayerShape]) -> Result<Single> {
-    let mut noise = Generator::new(2);
-    let mut tensors = BTreeMap::new();
-    for layer in layers {
-        for (end, shape) in [("A", [RANK, layer.inputs()]), ("B", [layer.rows(), RANK])] {
-            let name = format!("unet.{}.lora_{end}.weight", layer.name);
-            tensors.insert(name, (noise.randn(&shape)? * 0.02)?);
-        }
-    }
-    read::of_bytes("lora", flow_nodes::sdxl::write::bytes(&tensors, &write::Metadata::new())?)
 }
 
 /// CPU seconds of this process so far, of all its threads; Linux counts them in hundredths.

@@ -11,13 +11,14 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 use flow_engine::{Problem, Result};
 use half::f16;
-use rayon::prelude::*;
 use safetensors::tensor::Dtype;
 use serde::Deserialize;
 
 use super::config::read_json;
 use super::damage::{absent, damaged, is_pickle, pickle};
 use super::mapped::{Bytes, MappedFile, map};
+pub(crate) use super::numbers::READ_TYPES;
+use super::numbers::{largest, weight_dtype};
 use super::widen::widen;
 use crate::ops::Weight;
 
@@ -372,24 +373,6 @@ fn has_all_shards(folder: &Path, index: &Path) -> bool {
 /// Bytes of halves that are not widened for good: in float32 they would take twice as much memory.
 const MUCH: usize = 256 << 20;
 
-/// Bytes that a thread looks through at a time.
-const PIECE: usize = 1 << 20;
-
-/// The largest magnitude among little-endian floats: without its sign, a float orders like its bits, and NaN and
-/// infinity come last.
-fn largest(bytes: &[u8], dtype: DType) -> f32 {
-    fn most<const N: usize>(bytes: &[u8], bits: impl Fn([u8; N]) -> u32 + Sync) -> u32 {
-        let of = |bytes: &[u8]| bytes.as_chunks::<N>().0.iter().map(|&chunk| bits(chunk)).max().unwrap_or(0);
-        bytes.par_chunks(PIECE).map(of).max().unwrap_or(0)
-    }
-    let half = |sixteen: [u8; 2]| u32::from(u16::from_le_bytes(sixteen) & 0x7fff);
-    match dtype {
-        DType::F16 => f16::from_bits(most(bytes, half) as u16).to_f32(),
-        DType::BF16 => f32::from_bits(most(bytes, half) << 16),
-        _ => f32::from_bits(most(bytes, |four| u32::from_le_bytes(four) & 0x7fff_ffff)),
-    }
-}
-
 type Header = (Vec<(String, Stored)>, BTreeMap<String, String>);
 
 /// The tensors of a file and what it says of itself.
@@ -415,19 +398,6 @@ fn tensors_of(path: &Path, bytes: Bytes) -> Result<Header> {
 /// Whether strides of a shape would be no numbers. An empty tensor may be of any width but for that.
 pub(crate) fn is_endless(shape: &[usize]) -> bool {
     shape.iter().try_fold(1usize, |elements, &size| elements.checked_mul(size.max(1))).is_none()
-}
-
-/// What weights may be.
-pub(crate) const READ_TYPES: &str = "weights are read in F32, F16 and BF16";
-
-/// What candle calls a type that weights are read in. Others may stand in a file, if nobody asks for them.
-fn weight_dtype(dtype: Dtype) -> Option<DType> {
-    match dtype {
-        Dtype::F32 => Some(DType::F32),
-        Dtype::F16 => Some(DType::F16),
-        Dtype::BF16 => Some(DType::BF16),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ pub mod detect;
 pub mod files;
 mod folder;
 mod mapped;
+mod numbers;
 pub mod opened;
 pub mod original;
 mod part;
