@@ -151,7 +151,8 @@ fn measured(work: &Work, dtype: Dtype) -> Result<String> {
     }
     let mut child = Command::new(std::env::current_exe()?);
     child.args([CHILD, work.name, &dtype.to_string()]).stderr(Stdio::inherit());
-    child.env("CANDLE_BARRIER_POOL_SPIN_LIMIT", "1"); // as the program settles it
+    // As the program settles them.
+    child.envs([("CANDLE_BARRIER_POOL_SPIN_LIMIT", "1"), ("MIMALLOC_PURGE_DELAY", "10000")]);
     let output = child.output()?;
     if !output.status.success() {
         return Ok(format!("failed: {} |", output.status));

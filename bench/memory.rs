@@ -4,6 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+/// The program's own allocator, or each of a step's large results would come from the system page by page.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Anonymous memory of this process, in MiB.
 pub fn anonymous() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();

@@ -19,7 +19,7 @@ cd "$(dirname "$0")/.."
 . bench/peft-environment.sh
 flow=${FLOW:-target/release/flow}
 export RAYON_NUM_THREADS=2 OMP_NUM_THREADS=2
-export CANDLE_BARRIER_POOL_SPIN_LIMIT=1 # as the program settles it
+export CANDLE_BARRIER_POOL_SPIN_LIMIT=1 MIMALLOC_PURGE_DELAY=10000 # as the program settles them
 rounds=${ROUNDS:-5}
 repeats=${REPEATS:-3}
 works=${WORKS:-picture load text decode-1024 unet-512 fold train}

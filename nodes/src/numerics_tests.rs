@@ -11,15 +11,15 @@ use crate::registry;
 const MACHINE: &str = "c314f598d248";
 
 /// The version of the numerics that the digests are of.
-const NUMERICS: u32 = 2;
+const NUMERICS: u32 = 3;
 
 /// Per node of the graph, the first digits of its result's digest.
 const RESULTS: [(&str, &str); 6] = [
     ("words", "b9ab6d1a47e3"),
-    ("latents", "4916e221c6dd"),
-    ("plain", "acb7c833c691"),
-    ("lora", "e52cdd2d0ceb"),
-    ("para", "b88f7ea1afcc"),
+    ("latents", "a862fcf0b5ff"),
+    ("plain", "0010eb770cc4"),
+    ("lora", "9e5cefc76229"),
+    ("para", "5ae00646c121"),
     ("report", "be3b557b5728"),
 ];
 

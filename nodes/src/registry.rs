@@ -32,7 +32,7 @@ use crate::node::save_report::SaveReport;
 use crate::node::train::Train;
 
 /// Raised whenever a change anywhere in this crate moves any result: it is part of every key.
-pub(crate) const NUMERICS: u32 = 2;
+pub(crate) const NUMERICS: u32 = 3;
 
 /// Every kind that a graph can name, in the order in which the reference lists them.
 pub fn registry() -> Registry {

@@ -15,7 +15,7 @@ use rayon::prelude::*;
 
 use super::lanes::{exp, largest, total, wide};
 use super::product::{Product, View};
-use super::values::{contiguous_f32, with_all, with_values};
+use super::values::{contiguous_f32, with_all, with_some};
 
 /// Scores that a thread holds at once, in elements.
 const HELD: usize = 2 << 20;
@@ -216,16 +216,6 @@ fn back(sizes: Sizes, inputs: [&[f32]; 3], mask: Option<&[f32]>, grad: &[f32]) -
     ]
 }
 
-impl Attend {
-    /// Calls with the mask's numbers.
-    fn with_mask<T>(&self, f: impl FnOnce(Option<&[f32]>) -> T) -> Result<T> {
-        match &self.mask {
-            None => Ok(f(None)),
-            Some(mask) => with_values(mask, |mask| f(Some(mask))),
-        }
-    }
-}
-
 impl CustomOp3 for Attend {
     fn name(&self) -> &'static str {
         "attend"
@@ -255,7 +245,7 @@ impl CustomOp3 for Attend {
             );
         }
         let inputs = [contiguous_f32(q, q_at)?, contiguous_f32(k, k_at)?, contiguous_f32(v, v_at)?];
-        let out = self.with_mask(|mask| forward(sizes, inputs, mask))?;
+        let out = with_some(self.mask.as_ref(), |mask| forward(sizes, inputs, mask))?;
         Ok((CpuStorage::F32(out), q_at.shape().clone()))
     }
 
@@ -270,7 +260,7 @@ impl CustomOp3 for Attend {
         let sizes = Sizes::of(q.dims(), k.dims(), self.heads)?;
         let grad = grad.contiguous()?;
         let [by_q, by_k, by_v] = with_all([q, k, v, &grad], |[q, k, v, grad]| {
-            self.with_mask(|mask| back(sizes, [q, k, v], mask, grad))
+            with_some(self.mask.as_ref(), |mask| back(sizes, [q, k, v], mask, grad))
         })??;
         let wanted = |x: &Tensor, values: Vec<f32>| {
             x.track_op().then(|| Tensor::from_vec(values, x.shape(), x.device())).transpose()

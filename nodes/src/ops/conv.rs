@@ -3,7 +3,6 @@
 //! On a CPU: the patches of a band of output rows are copied out (`im2col`) and multiplied by the kernel, which gives
 //! the output in place, without a transpose. Elsewhere, and in float64: candle's own.
 
-use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -198,14 +197,20 @@ impl Patches {
         self.kernel == 1 && self.stride == 1 && self.padding == 0 && self.rows == (0..self.h)
     }
 
-    /// The patches of a picture of so many planes: the picture itself, where they are that.
-    pub(super) fn columns<'a>(&self, picture: &'a [f32], planes: usize) -> Cow<'a, [f32]> {
+    /// The patches of a picture of so many planes: the picture itself, where they are that, or made in the room.
+    pub(super) fn columns<'a>(
+        &self,
+        picture: &'a [f32],
+        planes: usize,
+        threads: bool,
+        room: &'a mut Vec<f32>,
+    ) -> &'a [f32] {
         if self.are_pixels() {
-            return Cow::Borrowed(picture);
+            return picture;
         }
-        let mut out = vec![0f32; planes * self.of_a_plane()];
-        self.copy(picture, &mut out);
-        Cow::Owned(out)
+        room.resize(planes * self.of_a_plane(), 0.0);
+        self.copy(picture, threads, room);
+        room
     }
 
     /// Elements of the patches of one plane.
@@ -213,48 +218,58 @@ impl Patches {
         self.kernel * self.kernel * self.rows.len() * self.width()
     }
 
-    fn copy(&self, picture: &[f32], out: &mut [f32]) {
-        for_parts(out, self.of_a_plane(), |plane, out| {
+    /// Writes the patches of a picture, on all threads or on one.
+    fn copy(&self, picture: &[f32], threads: bool, out: &mut [f32]) {
+        let of_plane = |plane: usize, out: &mut [f32]| {
             let picture = &picture[plane * self.h * self.w..][..self.h * self.w];
-            self.runs(|to, from, len| {
-                let out = &mut out[to..to + len];
+            self.runs(|row, inside, from| {
+                out[row.start..inside.start].fill(0.0);
+                out[inside.end..row.end].fill(0.0);
+                let out = &mut out[inside];
                 if self.stride == 1 {
-                    out.copy_from_slice(&picture[from..from + len]);
+                    out.copy_from_slice(&picture[from..from + out.len()]);
                 } else {
                     out.iter_mut()
                         .zip(picture[from..].iter().step_by(self.stride))
                         .for_each(|(o, x)| *o = *x);
                 }
             });
-        });
+        };
+        if threads {
+            for_parts(out, self.of_a_plane(), of_plane);
+        } else {
+            out.chunks_mut(self.of_a_plane().max(1)).enumerate().for_each(|(i, out)| of_plane(i, out));
+        }
     }
 
     /// Adds the columns of patches to the pixels that they were copied from.
     pub(super) fn add_back(&self, columns: &[f32], picture: &mut [f32]) {
         for_parts(picture, self.h * self.w, |plane, picture| {
             let columns = &columns[plane * self.of_a_plane()..][..self.of_a_plane()];
-            self.runs(|to, from, len| {
+            self.runs(|_, inside, from| {
                 let pixels = picture[from..].iter_mut().step_by(self.stride);
-                pixels.zip(&columns[to..to + len]).for_each(|(o, g)| *o += *g);
+                pixels.zip(&columns[inside]).for_each(|(o, g)| *o += *g);
             });
         });
     }
 
-    /// Pairs every run of patch elements of a plane with the picture's: `(start in patches, start in picture, length)`.
+    /// Pairs every row of patch elements of a plane with the picture's: `(the row, those of it that are inside the picture,
+    /// where the first of these is in the picture)`.
     ///
-    /// Elements of a run stand one apart in the patches and `stride` apart in the picture; what lies outside the
-    /// picture is in no run.
-    fn runs(&self, mut visit: impl FnMut(usize, usize, usize)) {
+    /// Elements of a row stand one apart in the patches and `stride` apart in the picture.
+    fn runs(&self, mut visit: impl FnMut(Range<usize>, Range<usize>, usize)) {
         let (k, width) = (self.kernel, self.width());
         for (row, (ky, kx)) in (0..k).flat_map(|y| (0..k).map(move |x| (y, x))).enumerate() {
-            let first = self.padding.saturating_sub(kx).div_ceil(self.stride);
-            let end = (self.w + self.padding).saturating_sub(kx).div_ceil(self.stride).min(width);
+            let first = self.padding.saturating_sub(kx).div_ceil(self.stride).min(width);
+            let end = (self.w + self.padding).saturating_sub(kx).div_ceil(self.stride).clamp(first, width);
             for (i, oy) in self.rows.clone().enumerate() {
+                let start = (row * self.rows.len() + i) * width;
                 let y = (oy * self.stride + ky).wrapping_sub(self.padding);
                 if y < self.h && first < end {
-                    let to = (row * self.rows.len() + i) * width + first;
                     let from = y * self.w + first * self.stride + kx - self.padding;
-                    visit(to, from, end - first);
+                    visit(start..start + width, start + first..start + end, from);
+                } else {
+                    visit(start..start + width, start..start, 0);
                 }
             }
         }
@@ -271,7 +286,7 @@ impl CustomOp1 for Patches {
         let picture = contiguous_f32(storage, layout)?;
         let shape = Shape::from((b, c * self.kernel * self.kernel, self.rows.len() * self.width()));
         let mut out = vec![0f32; shape.elem_count()];
-        self.copy(picture, &mut out);
+        self.copy(picture, true, &mut out);
         Ok((CpuStorage::F32(out), shape))
     }
 

@@ -7,14 +7,14 @@
 
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CudaStorage, CustomOp1, Layout, MetalStorage, Result, Shape, Storage, Tensor};
-use rayon::prelude::*;
 
 use super::conv::Patches;
-use super::is_f32_on_cpu;
-use super::lanes::for_parts;
-use super::product::{Product, View};
-use super::values::{ELSEWHERE, contiguous_f32, with_values};
+use super::lanes::for_each;
+use super::place::made;
+use super::product::{Product, View, parts_of};
+use super::values::{ELSEWHERE, contiguous_f32, with_some, with_values};
 use super::weight::Weight;
+use super::{PRODUCT_WORTH_THREADS, is_f32_on_cpu};
 
 /// Patches held at once by each picture, in elements (8 MiB in float32): what a cache holds a part of.
 const HELD: usize = 2 << 20;
@@ -48,26 +48,6 @@ struct FrozenLinear {
     bias: Option<Tensor>,
 }
 
-/// Rows of `length` numbers, each of which is the bias, or zeros.
-fn begun_rows(count: usize, length: usize, bias: Option<&Tensor>) -> Result<Vec<f32>> {
-    let mut out = vec![0f32; count * length];
-    if let Some(bias) = bias {
-        with_values(bias, |bias| for_parts(&mut out, length, |_, row| row.copy_from_slice(bias)))?;
-    }
-    Ok(out)
-}
-
-/// Planes of `length` numbers, each of which is filled with its bias, or with zeros.
-fn begun_planes(count: usize, length: usize, bias: Option<&Tensor>) -> Result<Vec<f32>> {
-    let mut out = vec![0f32; count * length];
-    if let Some(bias) = bias {
-        with_values(bias, |bias| {
-            for_parts(&mut out, length, |plane, to| to.fill(bias[plane % bias.len()]));
-        })?;
-    }
-    Ok(out)
-}
-
 impl CustomOp1 for FrozenLinear {
     fn name(&self) -> &'static str {
         "frozen-linear"
@@ -77,15 +57,20 @@ impl CustomOp1 for FrozenLinear {
         let (n, d_in) = layout.shape().dims2()?;
         let d_out = self.weight.dims()[0];
         let x = contiguous_f32(storage, layout)?;
-        let mut out = begun_rows(n, d_out, self.bias.as_ref())?;
-        self.weight.rows(|rows, weight| {
-            let (left, right) = (View::rows(x, d_in), View::transposed(weight, d_in));
-            let product = Product::of([n, rows.len(), d_in], left, right);
-            let product = if self.bias.is_some() { product.adding(1.0) } else { product };
-            if n > 0 {
-                product.into(&mut out[rows.start..], d_out);
-            }
-        })?;
+        let worth = n * d_out * d_in >= PRODUCT_WORTH_THREADS;
+        let width = if worth { parts_of(d_out) } else { d_out };
+        let out = with_some(self.bias.as_ref(), |bias| {
+            made(1, [n, d_out], width, worth, |_, columns, place, room| {
+                self.weight.part(columns.clone(), 0..d_in, room, |weight| {
+                    let product = Product::of([n, columns.len(), d_in], View::rows(x, d_in), weight.turned());
+                    let mut written = product.threads(false).into_place(place);
+                    if let Some(bias) = bias {
+                        written.add_to_rows(&bias[columns.clone()]);
+                    }
+                    written
+                })
+            })
+        })??;
         Ok((CpuStorage::F32(out), Shape::from((n, d_out))))
     }
 
@@ -129,13 +114,13 @@ impl CustomOp1 for FrozenLinearBack<'_> {
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let ((n, d_out), d_in) = (layout.shape().dims2()?, self.weight.dims()[1]);
         let grad = contiguous_f32(storage, layout)?;
-        let mut out = vec![0f32; n * d_in];
-        self.weight.rows(|rows, weight| {
-            let left =
-                View { data: &grad[rows.start.min(grad.len())..], rows_apart: d_out, columns_apart: 1 };
-            let product = Product::of([n, d_in, rows.len()], left, View::rows(weight, d_in));
-            let product = if rows.start > 0 { product.adding(1.0) } else { product };
-            product.into(&mut out, d_in);
+        let worth = n * d_out * d_in >= PRODUCT_WORTH_THREADS;
+        let width = if worth { parts_of(d_in) } else { d_in };
+        let out = made(1, [n, d_in], width, worth, |_, columns, place, room| {
+            self.weight.part(0..d_out, columns.clone(), room, |weight| {
+                let product = Product::of([n, columns.len(), d_out], View::rows(grad, d_out), weight);
+                product.threads(false).into_place(place)
+            })
         })?;
         Ok((CpuStorage::F32(out), Shape::from((n, d_in))))
     }
@@ -180,21 +165,16 @@ impl FrozenConv {
         }
     }
 
-    /// Bands of output rows whose patches are held at once.
-    fn bands(&self, patch: usize) -> impl Iterator<Item = Patches> + '_ {
-        let rows = &self.patches.rows;
+    /// Output rows whose patches are held at once.
+    fn height(&self, patch: usize) -> usize {
         let width = self.patches.width().max(1);
-        let height = (HELD / (patch * width).max(1)).max(TOGETHER.div_ceil(width));
-        rows.clone().step_by(height).map(move |start| self.patches.only(start..rows.end.min(start + height)))
+        (HELD / (patch * width).max(1)).max(TOGETHER.div_ceil(width)).min(self.patches.rows.len().max(1))
     }
 
-    /// Each picture of a batch by itself, side by side if there are several.
-    fn each(&self, out: &mut [f32], image: usize, one: impl Fn(usize, &mut [f32], bool) + Sync) {
-        if out.len() == image {
-            one(0, out, true);
-        } else {
-            out.par_chunks_mut(image.max(1)).enumerate().for_each(|(i, out)| one(i, out, false));
-        }
+    /// The patches of some rows of those to make.
+    fn band(&self, first: usize, rows: usize) -> Patches {
+        let first = self.patches.rows.start + first;
+        self.patches.only(first..first + rows)
     }
 }
 
@@ -207,21 +187,24 @@ impl CustomOp1 for FrozenConv {
         let (b, c_in, h, w) = layout.shape().dims4()?;
         let ((c_out, patch), pictures) = (self.sizes()?, contiguous_f32(storage, layout)?);
         let (height, width) = (self.patches.rows.len(), self.patches.width());
-        let mut out = begun_planes(b * c_out, height * width, self.bias.as_ref())?;
-        self.weight.whole(|weight| {
-            self.each(&mut out, c_out * height * width, |i, out, threads| {
-                let picture = &pictures[i * c_in * h * w..][..c_in * h * w];
-                for band in self.bands(patch) {
-                    let pixels = band.rows.len() * width;
-                    let columns = band.columns(picture, c_in);
-                    let (left, right) = (View::rows(weight, patch), View::rows(&columns, pixels));
-                    let product = Product::of([c_out, pixels, patch], left, right).threads(threads);
-                    let product = if self.bias.is_some() { product.adding(1.0) } else { product };
-                    let first = (band.rows.start - self.patches.rows.start) * width;
-                    product.into(&mut out[first..], height * width);
-                }
-            });
-        })?;
+        let together = self.height(patch) * width;
+        let several = b * (height * width).div_ceil(together) > 1;
+        let out = with_some(self.bias.as_ref(), |bias| {
+            self.weight.whole(|weight| {
+                made(b, [c_out, height * width], together, several, |i, pixels, place, room| {
+                    let picture = &pictures[i * c_in * h * w..][..c_in * h * w];
+                    let band = self.band(pixels.start / width, pixels.len() / width);
+                    let columns = View::rows(band.columns(picture, c_in, !several, room), pixels.len());
+                    let product =
+                        Product::of([c_out, pixels.len(), patch], View::rows(weight, patch), columns);
+                    let mut written = product.threads(!several).into_place(place);
+                    if let Some(bias) = bias {
+                        written.add_to_columns(bias);
+                    }
+                    Ok(written)
+                })
+            })
+        })???;
         Ok((CpuStorage::F32(out), Shape::from((b, c_out, height, width))))
     }
 
@@ -247,18 +230,19 @@ impl CustomOp1 for FrozenConvBack {
         let ((c_out, patch), grads) = (self.conv.sizes()?, contiguous_f32(storage, layout)?);
         let (height, width) = (self.conv.patches.rows.len(), self.conv.patches.width());
         let mut out = vec![0f32; self.shape.elem_count()];
+        let pictures: Vec<_> = out.chunks_mut((c_in * h * w).max(1)).enumerate().collect();
+        let (several, together) = (pictures.len() > 1, self.conv.height(patch));
         self.conv.weight.whole(|weight| {
-            self.conv.each(&mut out, c_in * h * w, |i, picture, threads| {
+            for_each(pictures, several, |(i, picture)| {
                 let grad = &grads[i * c_out * height * width..][..c_out * height * width];
-                for band in self.conv.bands(patch) {
+                let mut columns = Vec::new();
+                for first in (0..height).step_by(together) {
+                    let band = self.conv.band(first, together.min(height - first));
                     let pixels = band.rows.len() * width;
-                    let mut columns = vec![0f32; patch * pixels];
-                    let start = (band.rows.start - self.conv.patches.rows.start) * width;
-                    let right = View { data: &grad[start..], rows_apart: height * width, columns_apart: 1 };
-                    let left = View::transposed(weight, patch);
-                    Product::of([patch, pixels, c_out], left, right)
-                        .threads(threads)
-                        .into(&mut columns, pixels);
+                    columns.resize(patch * pixels, 0.0);
+                    let right = View::rows(grad, height * width).from(0, first * width);
+                    let product = Product::of([patch, pixels, c_out], View::transposed(weight, patch), right);
+                    product.threads(!several).into(&mut columns, pixels);
                     band.add_back(&columns, picture);
                 }
             });

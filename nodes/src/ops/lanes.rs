@@ -34,6 +34,15 @@ pub(super) fn for_parts(to: &mut [f32], length: usize, each: impl Fn(usize, &mut
     });
 }
 
+/// Calls with each item: on all threads, one item at a time, or in turn on this one.
+pub(super) fn for_each<T: Send>(items: Vec<T>, threads: bool, each: impl Fn(T) + Sync + Send) {
+    if threads {
+        items.into_par_iter().with_max_len(1).for_each(each);
+    } else {
+        items.into_iter().for_each(each);
+    }
+}
+
 /// `f(x)` of every number.
 pub(super) fn map(x: &[f32], f: impl Fn(f32) -> f32 + Sync + Send + Copy) -> Vec<f32> {
     let mut out = vec![0f32; x.len()];

@@ -21,6 +21,7 @@ mod lanes;
 mod linear;
 mod norm;
 mod normalize;
+mod place;
 mod pool;
 mod product;
 mod project;

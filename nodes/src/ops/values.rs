@@ -18,6 +18,14 @@ pub(super) fn with_values<T>(tensor: &Tensor, f: impl FnOnce(&[f32]) -> T) -> Re
     with_all([tensor], |[values]| f(values))
 }
 
+/// The same of a tensor that may be none.
+pub(super) fn with_some<T>(tensor: Option<&Tensor>, f: impl FnOnce(Option<&[f32]>) -> T) -> Result<T> {
+    match tensor {
+        None => Ok(f(None)),
+        Some(tensor) => with_values(tensor, |values| f(Some(values))),
+    }
+}
+
 /// The same of several.
 pub(super) fn with_all<T, const N: usize>(
     tensors: [&Tensor; N],

@@ -15,6 +15,7 @@ use half::slice::{HalfBitsSliceExt as _, HalfFloatSliceExt as _};
 use half::{bf16, f16};
 use rayon::prelude::*;
 
+use super::product::View;
 use super::values::ELSEWHERE;
 
 /// Bytes that somebody holds.
@@ -66,8 +67,6 @@ impl From<&Self> for Weight {
     }
 }
 
-/// Halves that are widened at a time, in elements: they fit into a cache of 4 MiB.
-const WIDENED: usize = 1 << 20;
 /// Halves that a thread widens at a time.
 const PIECE: usize = 1 << 14;
 
@@ -158,19 +157,25 @@ impl Weight {
         self.with_numbers(|numbers| f(&numbers.widened()))
     }
 
-    /// Calls with some of its rows after the other, on a CPU: all at once where they lie in float32.
-    pub(super) fn rows(&self, mut each: impl FnMut(Range<usize>, &[f32])) -> Result<()> {
-        let count = self.dims().first().copied().unwrap_or_default();
-        let length = self.dims().iter().skip(1).product::<usize>().max(1);
+    /// Calls with some rows and columns of it as a matrix `[d_out, ..]`, on a CPU; halves are widened into the buffer.
+    pub(super) fn part<T>(
+        &self,
+        rows: Range<usize>,
+        columns: Range<usize>,
+        buffer: &mut Vec<f32>,
+        f: impl FnOnce(View<'_>) -> T,
+    ) -> Result<T> {
+        let length = self.dims().iter().skip(1).product::<usize>();
         self.with_numbers(|numbers| {
             if let Numbers::Single(numbers) = numbers {
-                return each(0..count, numbers);
+                return f(View::rows(&numbers[rows.start * length + columns.start..], length));
             }
-            let together = (WIDENED / length).max(1);
-            for start in (0..count).step_by(together) {
-                let rows = start..count.min(start + together);
-                each(rows.clone(), &numbers.only(rows.start * length..rows.end * length).widened());
+            buffer.resize(rows.len() * columns.len(), 0.0);
+            let width = columns.len().max(1);
+            for (row, wide) in rows.zip(buffer.chunks_exact_mut(width)) {
+                numbers.only(row * length + columns.start..row * length + columns.end).widen(wide);
             }
+            f(View::rows(buffer, width))
         })
     }
 
@@ -263,13 +268,18 @@ impl<'a> Numbers<'a> {
             halves => vec![0f32; halves.len()],
         };
         wide.par_chunks_mut(PIECE).enumerate().for_each(|(i, wide)| {
-            match self.only(i * PIECE..i * PIECE + wide.len()) {
-                Self::Single(numbers) => wide.copy_from_slice(numbers),
-                Self::Half(halves) => halves.convert_to_f32_slice(wide),
-                Self::Brain(halves) => halves.convert_to_f32_slice(wide),
-            }
+            self.only(i * PIECE..i * PIECE + wide.len()).widen(wide);
         });
         Cow::Owned(wide)
+    }
+
+    /// In float32, to where there is room for just as many.
+    fn widen(self, to: &mut [f32]) {
+        match self {
+            Self::Single(numbers) => to.copy_from_slice(numbers),
+            Self::Half(halves) => halves.convert_to_f32_slice(to),
+            Self::Brain(halves) => halves.convert_to_f32_slice(to),
+        }
     }
 }
 
@@ -303,11 +313,16 @@ mod tests {
             assert_eq!((weight.dims(), weight.dtype()), (&[6, 50][..], DType::F32));
             assert_eq!(weight.tensor().unwrap().to_vec2::<f32>().unwrap(), wanted);
             assert_eq!(weight.whole(<[f32]>::to_vec).unwrap(), wanted.concat());
-            let mut rows = Vec::new();
-            weight.rows(|_, some| rows.extend_from_slice(some)).unwrap();
-            assert_eq!(rows, wanted.concat());
             let turned = weight.clone().reshape(&[50, 6]).unwrap();
-            assert_eq!(turned.tensor().unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap(), rows);
+            let rows = turned.tensor().unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            assert_eq!(rows, wanted.concat());
+            let mut buffer = vec![7.0; 3];
+            let part = |view: View<'_>| {
+                let place = |i: usize, j: usize| i * view.rows_apart + j * view.columns_apart;
+                [(0, 0), (0, 9), (2, 0), (2, 9)].map(|(i, j)| view.data[place(i, j)])
+            };
+            let corners = weight.part(3..6, 40..50, &mut buffer, part).unwrap();
+            assert_eq!(corners, [wanted[3][40], wanted[3][49], wanted[5][40], wanted[5][49]]);
             assert!(weight.clone().reshape(&[7, 6]).is_err());
         }
     }
