@@ -100,10 +100,13 @@ fn key_parts(
     Ok(Some(parts))
 }
 
-/// The digests of a node's files as they are now, if they can be told without reading large ones again.
+/// The digests of a node's files as they are now. One that was saved moments before the run is read once more.
 pub(crate) fn files_now(node: &GraphNode<'_>, session: &Session) -> Option<BTreeMap<String, Digest>> {
     let files = node.source.node.files(&session.project).ok()?;
-    let named = |file: &PathBuf| Some((name_of(file, session), session.files.quick(file).ok()??));
+    let named = |file: &PathBuf| {
+        let digest = session.files.of(file, &Events::silent(), &Stop::default()).ok()?;
+        Some((name_of(file, session), digest))
+    };
     files.iter().map(named).collect()
 }
 

@@ -285,6 +285,17 @@ fn what_was_made_from_other_bytes_than_its_key_says_is_not_stored() {
 }
 
 #[test]
+fn what_reads_a_large_file_is_stored_even_if_that_was_just_saved() {
+    let shop = Workshop::new();
+    let graph = r#""a": Number(value: 1, file: "large.bin")"#;
+    std::fs::write(shop.path("large.bin"), vec![1; 3 << 20]).unwrap();
+    let (_, events) = shop.run(graph);
+    let is_warning = |event: &Event| matches!(event, Event::Warning { .. });
+    assert!(!events.iter().any(is_warning), "{events:?}");
+    assert_eq!(shop.told(graph), ["kept a"]);
+}
+
+#[test]
 fn raised_numerics_run_everything_again() {
     let mut shop = Workshop::new();
     shop.run(STORY);

@@ -295,7 +295,7 @@ impl State {
 
     /// Whether there is something of this process that runs.
     pub fn can_stop(&self) -> bool {
-        self.scope == Scope::Own && !self.live.run.is_over()
+        self.scope == Scope::Own && !self.live.run.is_over() && !self.live.run.waits_for_a_graph()
     }
 
     fn quit(&mut self) -> Vec<Effect> {

@@ -3,6 +3,7 @@
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
 use flow_engine::{Digest, Event, PlannedNode, Record, Status};
 use proptest::prelude::*;
+use unicode_width::UnicodeWidthStr as _;
 
 use super::State;
 use super::tests::planned;
@@ -157,6 +158,19 @@ fn message() -> impl Strategy<Value = Message> {
     ]
 }
 
+/// Draws a frame, and looks whether a terminal would keep every cell of it in its place.
+fn draw(state: &State, size: (u16, u16)) -> Result<(), TestCaseError> {
+    // What is drawn outside the screen panics.
+    let buffer = frame(state, size);
+    let columns = usize::from(size.0).max(1);
+    for (at, cell) in buffer.content().iter().enumerate() {
+        let (symbol, column) = (cell.symbol(), at % columns);
+        prop_assert!(!symbol.chars().any(char::is_control), "{symbol:?} moves the cursor");
+        prop_assert!(column + symbol.width() <= columns, "{symbol:?} reaches over the right edge");
+    }
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
 
@@ -172,11 +186,11 @@ proptest! {
         for (at, message) in messages.into_iter().enumerate() {
             state.update(message);
             if at % 4 == 0 {
-                frame(&state, state.size);
+                draw(&state, state.size)?;
             }
         }
-        frame(&state, state.size);
+        draw(&state, state.size)?;
         // The terminal may have another size than the state was told of.
-        frame(&state, other);
+        draw(&state, other)?;
     }
 }

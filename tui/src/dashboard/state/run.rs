@@ -142,6 +142,11 @@ impl Run {
         self.is_at_end || (self.outcome.is_some() && self.count(Phase::Running) == 0)
     }
 
+    /// Whether its file was refused from the start, so that nothing runs before it is mended.
+    pub fn waits_for_a_graph(&self) -> bool {
+        self.plans == 0 && self.mistakes() > 0
+    }
+
     /// The nodes that run, in the order of the plan.
     pub fn running(&self) -> impl Iterator<Item = &Node> {
         self.nodes.iter().filter(|node| node.phase == Phase::Running)

@@ -173,6 +173,16 @@ fn what_is_selected_is_copied() {
 }
 
 #[test]
+fn a_graph_that_was_refused_from_the_start_is_left_without_a_question() {
+    let rejected = recorded("rejected").into_iter().find(|r| matches!(r.event, Event::GraphRejected { .. }));
+    let mut state = State::new(Scope::Own, SIZE);
+    assert_eq!(press(&mut state, "q"), [], "it may still be planned");
+    keys(&mut state, "Esc");
+    tell(&mut state, Message::Record(Box::new(rejected.unwrap())));
+    assert_eq!(press(&mut state, "q"), [Effect::Leave]);
+}
+
+#[test]
 fn an_accepted_edit_clears_the_mistakes_of_the_one_before() {
     let mut state = heard("rejected", Scope::Own, SIZE);
     assert_eq!(state.run().mistakes(), 2);
