@@ -14,7 +14,7 @@ seconds_of() { # events: the seconds of the run
     sed -n 's/.*"type":"run_finished".*"seconds":\([0-9.]*\).*/\1/p' "$1"
 }
 
-ticks() { # process: its CPU time so far in seconds, of all its threads
+cpu_seconds() { # process: its CPU time so far, of all its threads
     awk -v hertz="$(getconf CLK_TCK)" '{ sub(/.*\) /, ""); print ($12 + $13) / hertz }' "/proc/$1/stat"
 }
 wait_for_end() { # events; looking more often costs more than the dashboard does
@@ -35,7 +35,7 @@ on_a_screen() {
     local pane server
     read -r pane server < <(tmux -S "$work/socket" list-panes -F '#{pane_pid} #{pid}')
     wait_for_end "$work/screen"
-    echo "$(seconds_of "$work/screen") $(ticks "$pane") $(ticks "$server")"
+    echo "$(seconds_of "$work/screen") $(cpu_seconds "$pane") $(cpu_seconds "$server")"
     tmux -S "$work/socket" send-keys q
     while tmux -S "$work/socket" has-session 2> /dev/null; do sleep 0.1; done
 }

@@ -1,9 +1,10 @@
 //! How cost grows: with the size of a picture, the layers that are adapted, their rank, the adapters that are folded, and the
 //! nodes of a graph.
 //!
-//! `cargo bench -p flow-nodes --bench growth -- FOLDER` draws a plot of seconds for each into `FOLDER`, and prints a table of what was fitted. It takes the
-//! embedded model, on the CPU in float32, and a quarter of an hour, most of it for pictures of 1024 pixels; the machine should
-//! have nothing else to do. `picture-size`, `adapted-layers`, `rank`, `folded-adapters` and `nodes` choose some of them.
+//! `cargo bench -p flow-nodes --bench growth -- FOLDER` draws a plot of seconds for each into `FOLDER`, and prints a table
+//! of what was fitted. It takes the embedded model, on the CPU in float32, and a quarter of an hour, most of it for pictures
+//! of 1024 pixels; the machine should have nothing else to do. `picture-size`, `adapted-layers`, `rank`, `folded-adapters`
+//! and `nodes` choose some of them.
 //!
 //! A point is the median of several times. What is fitted is `a xᵖ`, by least squares of the logarithms: over all points,
 //! and over what comes on top of the first point, which says more where a part of the cost stays.

@@ -5,12 +5,14 @@
 //! only the input's gradient is computed: on a CPU in float32, and for linear layers on every other device. Elsewhere a
 //! convolution is candle's own.
 
+use std::ops::Range;
+
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CudaStorage, CustomOp1, Layout, MetalStorage, Result, Shape, Storage, Tensor};
 
 use super::conv::Patches;
 use super::lanes::for_each;
-use super::place::made;
+use super::place::{Place, Written, made};
 use super::product::{Product, View, parts_of};
 use super::values::{ELSEWHERE, contiguous_f32, with_some, with_values};
 use super::weight::Weight;
@@ -48,6 +50,17 @@ struct FrozenLinear {
     bias: Option<Tensor>,
 }
 
+/// A product of these sizes, whose columns `each` writes in parts: on all threads, each of which reads its own part of the
+/// weight, where it is worth them.
+fn by_columns(
+    [rows, columns, summed]: [usize; 3],
+    each: impl for<'a> Fn(Range<usize>, Place<'a>, &mut Vec<f32>) -> Result<Written<'a>> + Sync,
+) -> Result<Vec<f32>> {
+    let is_worth_threads = rows * columns * summed >= PRODUCT_WORTH_THREADS;
+    let width = if is_worth_threads { parts_of(columns) } else { columns };
+    made(1, [rows, columns], width, is_worth_threads, |_, columns, place, room| each(columns, place, room))
+}
+
 impl CustomOp1 for FrozenLinear {
     fn name(&self) -> &'static str {
         "frozen-linear"
@@ -57,10 +70,8 @@ impl CustomOp1 for FrozenLinear {
         let (n, d_in) = layout.shape().dims2()?;
         let d_out = self.weight.dims()[0];
         let x = contiguous_f32(storage, layout)?;
-        let worth = n * d_out * d_in >= PRODUCT_WORTH_THREADS;
-        let width = if worth { parts_of(d_out) } else { d_out };
         let out = with_some(self.bias.as_ref(), |bias| {
-            made(1, [n, d_out], width, worth, |_, columns, place, room| {
+            by_columns([n, d_out, d_in], |columns, place, room| {
                 self.weight.part(columns.clone(), 0..d_in, room, |weight| {
                     let product = Product::of([n, columns.len(), d_in], View::rows(x, d_in), weight.turned());
                     let mut written = product.threads(false).into_place(place);
@@ -114,9 +125,7 @@ impl CustomOp1 for FrozenLinearBack<'_> {
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let ((n, d_out), d_in) = (layout.shape().dims2()?, self.weight.dims()[1]);
         let grad = contiguous_f32(storage, layout)?;
-        let worth = n * d_out * d_in >= PRODUCT_WORTH_THREADS;
-        let width = if worth { parts_of(d_in) } else { d_in };
-        let out = made(1, [n, d_in], width, worth, |_, columns, place, room| {
+        let out = by_columns([n, d_in, d_out], |columns, place, room| {
             self.weight.part(0..d_out, columns.clone(), room, |weight| {
                 let product = Product::of([n, columns.len(), d_out], View::rows(grad, d_out), weight);
                 product.threads(false).into_place(place)
@@ -240,7 +249,7 @@ impl CustomOp1 for FrozenConvBack {
                     let band = self.conv.band(first, together.min(height - first));
                     let pixels = band.rows.len() * width;
                     columns.resize(patch * pixels, 0.0);
-                    let right = View::rows(grad, height * width).from(0, first * width);
+                    let right = View::rows(grad, height * width).at(0, first * width);
                     let product = Product::of([patch, pixels, c_out], View::transposed(weight, patch), right);
                     product.threads(!several).into(&mut columns, pixels);
                     band.add_back(&columns, picture);

@@ -49,7 +49,7 @@ impl<'a> View<'a> {
     }
 
     /// Without so many rows and columns before the others.
-    pub fn from(self, row: usize, column: usize) -> Self {
+    pub fn at(self, row: usize, column: usize) -> Self {
         let first = row * self.rows_apart + column * self.columns_apart;
         Self { data: self.data.get(first..).unwrap_or_default(), ..self }
     }
@@ -124,8 +124,8 @@ impl<'a> Product<'a> {
         let parts = if wide { place.split_columns(parts_of(n)) } else { place.split_rows(parts_of(m)) };
         for_each(parts, true, |(range, place)| {
             let part = match wide {
-                true => Self { sizes: [m, range.len(), k], right: self.right.from(0, range.start), ..self },
-                false => Self { sizes: [range.len(), n, k], left: self.left.from(range.start, 0), ..self },
+                true => Self { sizes: [m, range.len(), k], right: self.right.at(0, range.start), ..self },
+                false => Self { sizes: [range.len(), n, k], left: self.left.at(range.start, 0), ..self },
             };
             part.on_one_thread(place);
         });
