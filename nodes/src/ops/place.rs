@@ -52,6 +52,7 @@ impl<'a> Place<'a> {
         [self.rows, self.columns]
     }
 
+    /// Elements from one row to the next.
     pub fn rows_apart(&self) -> usize {
         self.rows_apart
     }
